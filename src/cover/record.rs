@@ -1,0 +1,43 @@
+//! What is remembered of a video's cover between events. Pure; `ledger` stores it.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{CoverUrl, Rule};
+use crate::event::EventKey;
+
+/// What is known of the video's cover from our own writes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    Unknown,
+    /// We set it; the record says to what, by which rule, for which event.
+    Ours(Record),
+}
+
+/// A write that is about to be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Intention {
+    pub cover: CoverUrl,
+    pub rule: Rule,
+    pub event: EventKey,
+}
+
+/// The end of one event.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    pub outcome: Outcome,
+    pub event: EventKey,
+    pub event_time: Option<Timestamp>,
+    pub decided_at: Timestamp,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "outcome")]
+pub enum Outcome {
+    /// The cover was set (or found to be set already by our own earlier write).
+    Set { cover: CoverUrl, rule: Rule },
+    /// The cover was left as it is, and why.
+    Kept { why: String },
+    /// The event offered nothing to choose from.
+    NoCover,
+}

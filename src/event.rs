@@ -1,0 +1,210 @@
+//! Reads VOD's callback JSON into an [`Event`]. Pure. Tolerant of everything that the documentation gets
+//! wrong or leaves open; it refuses only what cannot be acted on at all. An event type that is not ours
+//! is a value, never an error.
+//!
+//! Documentation: <https://www.alibabacloud.com/help/en/vod/user-guide/snapshotcomplete>
+
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::cover::{Candidate, CoverUrl};
+use crate::error::Reason;
+
+mod snapshots;
+mod time;
+
+pub use time::event_time;
+
+/// Longest body that is looked into, in bytes. SMQ's own limit for an event is 64 KiB.
+pub const MAX_BODY: usize = 1024 * 1024;
+
+/// A video's id: 1 to 64 visible ASCII characters. VOD's own are 32 hexadecimal digits; what would break
+/// a Redis hash tag, a comma-separated list or JSON text (`{ } , " \`) is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct VideoId(String);
+
+impl VideoId {
+    pub fn new(text: impl Into<String>) -> Result<Self, ParseError> {
+        let text = text.into();
+        let fits = |b: u8| b.is_ascii_graphic() && !b"{},\"\\".contains(&b);
+        if text.is_empty() || text.len() > 64 || !text.bytes().all(fits) {
+            return Err(ParseError::BadVideoId { text: text.chars().take(64).collect() });
+        }
+        Ok(Self(text))
+    }
+
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for VideoId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for VideoId {
+    type Error = ParseError;
+    fn try_from(text: String) -> Result<Self, ParseError> {
+        Self::new(text)
+    }
+}
+
+impl From<VideoId> for String {
+    fn from(video: VideoId) -> Self {
+        video.0
+    }
+}
+
+/// What makes two deliveries the same event. VOD sends no event id, so it is derived: type, status and
+/// the snapshot jobs, or the event's time where no job is named.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct EventKey(pub String);
+
+impl fmt::Display for EventKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a message turned out to be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Snapshots that a cover can be chosen from.
+    Snapshots(SnapshotsReady),
+    /// A SnapshotComplete that offers nothing: acknowledged, with the reason in the log.
+    Nothing { kind: String, video: Option<VideoId>, why: &'static str },
+    /// An event of another type.
+    Other { kind: String },
+}
+
+/// A successful SnapshotComplete with at least one candidate.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SnapshotsReady {
+    pub video: VideoId,
+    pub key: EventKey,
+    pub at: Option<Timestamp>,
+    /// `SpecifiedTime` when the snapshots were ordered by SubmitSnapshotJob; absent for automatic ones.
+    pub sub_type: Option<String>,
+    /// What the uploader passed along in UserData.Extend, of whatever JSON type it arrived as.
+    pub extend: Option<Value>,
+    /// The picture that VOD says it took for the cover. It is no proof of the current cover.
+    pub default_cover: Option<CoverUrl>,
+    /// In the order of the video, never empty.
+    pub candidates: Vec<Candidate>,
+}
+
+impl SnapshotsReady {
+    /// The kind of cause for the ledger: automatic and ordered snapshots do not outdate one another.
+    pub fn cause(&self) -> String {
+        match &self.sub_type {
+            Some(sub_type) => format!("SnapshotComplete.{sub_type}"),
+            None => "SnapshotComplete".to_owned(),
+        }
+    }
+}
+
+/// Why a message can never be acted on: each is a dead letter with [`ParseError::reason`].
+#[derive(Debug, thiserror::Error)]
+pub enum ParseError {
+    #[error("the message is empty; publish the callback's JSON body")]
+    Empty,
+    #[error("the message has {bytes} bytes, more than the {MAX_BODY} that an event can have")]
+    TooLarge { bytes: usize },
+    #[error("the message is not JSON")]
+    NotJson(#[source] serde_json::Error),
+    #[error("the message is JSON but no object: {found}")]
+    NotAnObject { found: &'static str },
+    #[error("the event has no EventType")]
+    NoEventType,
+    #[error("the SnapshotComplete has no VideoId")]
+    NoVideoId,
+    #[error("{text:?} is no VideoId: it needs 1 to 64 visible ASCII characters without {{}},\"\\")]
+    BadVideoId { text: String },
+    #[error("{field} of the SnapshotComplete is {found}")]
+    WrongType { field: &'static str, found: &'static str },
+}
+
+impl ParseError {
+    pub fn reason(&self) -> Reason {
+        Reason::new(match self {
+            Self::Empty => "event.empty",
+            Self::TooLarge { .. } => "event.too-large",
+            Self::NotJson(_) => "event.not-json",
+            Self::NotAnObject { .. } => "event.not-an-object",
+            Self::NoEventType => "event.no-event-type",
+            Self::NoVideoId => "event.no-video-id",
+            Self::BadVideoId { .. } => "event.bad-video-id",
+            Self::WrongType { .. } => "event.wrong-type",
+        })
+    }
+}
+
+/// Reads one message. Costs no more than one pass over the body; nesting deeper than 128 is refused as
+/// not JSON.
+pub fn parse(body: &[u8]) -> Result<Event, ParseError> {
+    if body.trim_ascii().is_empty() {
+        return Err(ParseError::Empty);
+    }
+    if body.len() > MAX_BODY {
+        return Err(ParseError::TooLarge { bytes: body.len() });
+    }
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let fields = match serde_json::from_slice(body).map_err(ParseError::NotJson)? {
+        Value::Object(fields) => Fields(fields),
+        other => return Err(ParseError::NotAnObject { found: type_name(&other) }),
+    };
+    let kind = fields.text("EventType").ok_or(ParseError::NoEventType)?;
+    match kind.as_str() {
+        "SnapshotComplete" => snapshots::parse(kind, fields),
+        _ => Ok(Event::Other { kind }),
+    }
+}
+
+/// The members of a JSON object, read leniently: a number passes as text, blank text is absent, and a
+/// name may carry stray white space (a documented sample has `"SourceURL "`).
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn get(&self, name: &str) -> Option<&Value> {
+        let found = self
+            .0
+            .get(name)
+            .or_else(|| self.0.iter().find(|(key, _)| key.trim() == name).map(|(_, value)| value));
+        found.filter(|value| !value.is_null())
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        let text = match self.get(name)? {
+            Value::String(text) => text.trim().to_owned(),
+            Value::Number(number) => number.to_string(),
+            _ => return None,
+        };
+        (!text.is_empty()).then_some(text)
+    }
+
+    fn count(&self, name: &str) -> Option<u32> {
+        let text = self.text(name)?;
+        text.parse().ok().or_else(|| {
+            let float: f64 = text.parse().ok()?;
+            (float.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&float))
+                .then_some(float as u32)
+        })
+    }
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a string",
+        Value::Array(_) => "an array",
+        Value::Object(_) => "an object",
+    }
+}

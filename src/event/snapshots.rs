@@ -1,0 +1,117 @@
+//! SnapshotComplete: which pictures an event offers.
+
+use serde_json::Value;
+use sha1::{Digest, Sha1};
+
+use super::{Event, EventKey, Fields, ParseError, SnapshotsReady, VideoId, event_time, type_name};
+use crate::cover::{Candidate, CoverUrl};
+
+/// Most pictures that are taken from one set. VOD itself takes at most 8 for covers; SubmitSnapshotJob's
+/// Count has no documented bound.
+const MAX_CANDIDATES: u32 = 1_000;
+
+pub(super) fn parse(kind: String, fields: Fields) -> Result<Event, ParseError> {
+    // The id is MediaId in VOD's newer event types; accepting it here costs nothing.
+    let video = match (fields.get("VideoId"), fields.text("VideoId").or(fields.text("MediaId"))) {
+        (_, Some(text)) => VideoId::new(text)?,
+        (None | Some(Value::String(_)), None) => return Err(ParseError::NoVideoId),
+        (Some(other), None) => {
+            return Err(ParseError::WrongType { field: "VideoId", found: type_name(other) });
+        }
+    };
+    let nothing = |why| Ok(Event::Nothing { kind: kind.clone(), video: Some(video.clone()), why });
+
+    // The official sample has no Status although the table requires it: what is missing is a success.
+    let status = fields.text("Status").unwrap_or_else(|| "success".to_owned());
+    if !status.eq_ignore_ascii_case("success") {
+        return nothing("the snapshot job failed");
+    }
+    let sub_type = fields.text("SubType");
+    let sets = sets(&fields)?;
+    let key = key(&kind, &status, &sets, &fields);
+
+    // Automatic snapshots come as CoverSnapshot; those that SubmitSnapshotJob made as NormalSnapshot.
+    // SnapshotType is an open enumeration: sprites, WebVTT and whatever comes next are never covers.
+    let usable = |set: &Fields, kind: &str| {
+        let is = |name, value: &str| set.text(name).is_some_and(|t| t.eq_ignore_ascii_case(value));
+        is("SnapshotType", kind) && (set.get("Status").is_none() || is("Status", "success"))
+    };
+    let specified = sub_type.as_deref().is_some_and(|t| t.eq_ignore_ascii_case("SpecifiedTime"));
+    let find = |kind| sets.iter().filter(move |set| usable(set, kind));
+    let ordered = find("NormalSnapshot").filter(|_| specified);
+    let candidates: Vec<_> = ordered
+        .chain(find("CoverSnapshot"))
+        .map(expand)
+        .find(|c| !c.is_empty())
+        .unwrap_or_default();
+    if candidates.is_empty() {
+        return nothing("it has no snapshots that can be a cover");
+    }
+
+    let cover = fields.text("CoverUrl").or_else(|| fields.text("CoverURL"));
+    Ok(Event::Snapshots(SnapshotsReady {
+        video,
+        key,
+        at: fields.text("EventTime").and_then(|text| event_time(&text)),
+        sub_type,
+        extend: fields.get("Extend").cloned(),
+        default_cover: cover.and_then(|url| CoverUrl::new(&url).ok()),
+        candidates,
+    }))
+}
+
+/// SnapshotInfos is an array of objects; a single object and an array in a string pass as well.
+fn sets(fields: &Fields) -> Result<Vec<Fields>, ParseError> {
+    let found = fields.get("SnapshotInfos").or_else(|| fields.get("SnapshotInfo"));
+    let value = match found {
+        Some(Value::String(text)) => serde_json::from_str(text).map_err(ParseError::NotJson)?,
+        Some(value) => value.clone(),
+        None => return Ok(Vec::new()),
+    };
+    let items = match value {
+        Value::Array(items) => items,
+        Value::Object(item) => vec![Value::Object(item)],
+        other => {
+            return Err(ParseError::WrongType { field: "SnapshotInfos", found: type_name(&other) });
+        }
+    };
+    let object = |item| match item {
+        Value::Object(set) => Some(Fields(set)),
+        _ => None,
+    };
+    Ok(items.into_iter().filter_map(object).collect())
+}
+
+/// Names the jobs; where no set names its job, the event's time; where there is none either, the
+/// pictures. A long list of jobs is hashed, so that the key stays short.
+fn key(kind: &str, status: &str, sets: &[Fields], fields: &Fields) -> EventKey {
+    let all = |name| {
+        let mut all: Vec<_> = sets.iter().filter_map(|set| set.text(name)).collect();
+        all.sort();
+        all.dedup();
+        (!all.is_empty()).then(|| all.join("+"))
+    };
+    let which =
+        all("JobId").or_else(|| fields.text("EventTime")).or_else(|| all("SnapshotRegular"));
+    let which = match which.unwrap_or_default() {
+        short if short.len() <= 128 => short,
+        long => Sha1::digest(long).iter().map(|byte| format!("{byte:02x}")).collect(),
+    };
+    EventKey(format!("{kind}/{status}/{which}"))
+}
+
+/// Every picture of a set, in order. SnapshotRegular is a whole URL; the placeholder stands for a serial
+/// number that starts at 1 and has five digits.
+fn expand(set: &Fields) -> Vec<Candidate> {
+    let Some(pattern) = set.text("SnapshotRegular") else { return Vec::new() };
+    // `{Count}` belongs to the templates of VOD's sibling services; it is accepted in case.
+    let placeholder = ["{SnapshotCount}", "{Count}"].into_iter().find(|p| pattern.contains(p));
+    let count = set.count("SnapshotCount").unwrap_or(1).min(MAX_CANDIDATES);
+    let url = |number: u32| match placeholder {
+        Some(placeholder) => CoverUrl::new(&pattern.replace(placeholder, &format!("{number:05}"))),
+        None => CoverUrl::new(&pattern),
+    };
+    // Without a placeholder there is one picture, whatever the count says.
+    let count = if placeholder.is_some() { count } else { count.min(1) };
+    (1..=count).filter_map(|number| Some(Candidate { number, url: url(number).ok()? })).collect()
+}

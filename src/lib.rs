@@ -1,0 +1,7 @@
+//! vod-cover: sets the cover of every video uploaded to ApsaraVideo VOD.
+
+pub mod cover;
+pub mod error;
+pub mod event;
+pub mod ledger;
+pub mod queue;

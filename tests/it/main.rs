@@ -1,0 +1,1 @@
+//! One test binary: every test that needs a server, the network or the program itself.
