@@ -7,8 +7,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub mod owner;
+pub mod policy;
 pub mod record;
+pub mod select;
 
+pub use policy::Policy;
 pub use record::{Intention, Outcome, Record, Standing};
 
 /// A cover's address as it may be given to UpdateVideoInfo: http or https, at most
@@ -225,11 +229,16 @@ pub struct Decision {
 
 #[derive(Debug, Clone, PartialEq)]
 pub enum Verdict {
+    /// Give it to VOD.
     Set {
         cover: CoverUrl,
         rule: Rule,
     },
-    /// `cover` is what stays, where it is our own.
+    /// What the rule chose is the cover now; a write would only cost quota.
+    IsSet {
+        cover: CoverUrl,
+        rule: Rule,
+    },
     Keep(Why),
     /// No rule yielded a picture.
     NoCover,
@@ -244,6 +253,8 @@ pub enum Why {
     AsGoodAlready,
     /// Our own cover was chosen for a newer event.
     NewerAlready,
+    /// The cover is a smart thumbnail, and no rule offered another one.
+    IntelligentAlready,
     /// The cover is neither VOD's default nor ours: somebody chose it.
     SomebodyChoseIt,
 }
@@ -254,6 +265,7 @@ impl fmt::Display for Why {
             Self::RuleSaysSo => "the rule `keep` came up",
             Self::AsGoodAlready => "our own cover is from a rule at least as good",
             Self::NewerAlready => "our own cover is from a newer event",
+            Self::IntelligentAlready => "the current cover is a smart thumbnail",
             Self::SomebodyChoseIt => "somebody else chose the current cover",
         })
     }

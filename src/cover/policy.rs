@@ -1,0 +1,177 @@
+//! Which rules hold for which video: a default chain, and overrides of which the first match wins. Pure.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{ImageFormat, Rule};
+use crate::event::SnapshotsReady;
+
+/// Everything that [`super::select::next`] needs to know of the operator's wishes for one video.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    /// `default`, or the name of the override that matched.
+    pub name: String,
+    /// Tried in order; the first that yields a picture decides. Never empty.
+    pub rules: Vec<Rule>,
+    /// Which kind of smart thumbnail to prefer where a video has both; `None` takes the highest Score.
+    pub format: Option<ImageFormat>,
+    /// Whether the current cover is read before it is replaced.
+    pub read_current: bool,
+    /// Whether a cover that somebody else chose may be replaced.
+    pub overwrite_manual: bool,
+}
+
+/// The `[cover]` table.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub rules: Vec<Rule>,
+    pub intelligent: Intelligent,
+    #[serde(default, rename = "override")]
+    pub overrides: Vec<Override>,
+}
+
+/// The `[cover.intelligent]` table.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Intelligent {
+    pub format: Preference,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Preference {
+    Any,
+    Png,
+    Gif,
+}
+
+/// The `[ownership]` table.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ownership {
+    /// Read the current cover before replacing it. Off saves one call for each event, and gives up
+    /// the protection of covers that a person chose.
+    pub read: bool,
+    /// Replace covers that a person or another system chose.
+    pub overwrite_manual: bool,
+}
+
+/// One `[[cover.override]]`: every condition that it states must hold.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Override {
+    /// Shown in decisions; `override 1` and so on where absent.
+    pub name: Option<String>,
+    /// SubType of the event: `SpecifiedTime`, or `""` for automatic snapshots.
+    pub sub_type: Option<String>,
+    /// Members that Extend must have, with these values. Extend may be an object or an object in text.
+    #[serde(default)]
+    pub extend: Map<String, Value>,
+    /// Text that Extend must contain, whatever its type.
+    pub extend_contains: Option<String>,
+    pub rules: Vec<Rule>,
+    /// Overrules `[cover.intelligent] format`.
+    pub format: Option<Preference>,
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BadPolicy {
+    #[error("{table} has no rules; give at least one, such as rules = [\"middle\"]")]
+    NoRules { table: String },
+    #[error("{table} has no condition; give it sub_type, extend or extend_contains")]
+    NoCondition { table: String },
+    #[error("{table} has rules after `keep`, which always decides; remove them")]
+    AfterKeep { table: String },
+}
+
+/// Every policy of a configuration, checked.
+#[derive(Debug, Clone)]
+pub struct Policies {
+    default: Policy,
+    overrides: Vec<(Override, Policy)>,
+}
+
+impl Policies {
+    pub fn new(settings: &Settings, ownership: &Ownership) -> Result<Self, BadPolicy> {
+        let policy = |name: String, rules: &[Rule], preference: Preference| Policy {
+            name,
+            rules: rules.to_vec(),
+            format: match preference {
+                Preference::Any => None,
+                Preference::Png => Some(ImageFormat::Png),
+                Preference::Gif => Some(ImageFormat::Gif),
+            },
+            read_current: ownership.read,
+            overwrite_manual: ownership.overwrite_manual,
+        };
+        check_rules("[cover]", &settings.rules)?;
+        let default = policy("default".into(), &settings.rules, settings.intelligent.format);
+        let mut overrides = Vec::new();
+        for (index, item) in settings.overrides.iter().enumerate() {
+            let name = item.name.clone().unwrap_or_else(|| format!("override {}", index + 1));
+            let table = format!("[[cover.override]] {name:?}");
+            check_rules(&table, &item.rules)?;
+            if item.sub_type.is_none() && item.extend.is_empty() && item.extend_contains.is_none() {
+                return Err(BadPolicy::NoCondition { table });
+            }
+            let preference = item.format.unwrap_or(settings.intelligent.format);
+            overrides.push((item.clone(), policy(name, &item.rules, preference)));
+        }
+        Ok(Self { default, overrides })
+    }
+
+    /// The policy for one event's video.
+    pub fn of(&self, event: &SnapshotsReady) -> &Policy {
+        let matching = self.overrides.iter().find(|(conditions, _)| conditions.hold(event));
+        matching.map_or(&self.default, |(_, policy)| policy)
+    }
+}
+
+impl Override {
+    fn hold(&self, event: &SnapshotsReady) -> bool {
+        let sub_type = event.sub_type.as_deref().unwrap_or_default();
+        self.sub_type.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(sub_type))
+            && (self.extend.is_empty() || extend_has(event.extend.as_ref(), &self.extend))
+            && self.extend_contains.as_deref().is_none_or(|text| {
+                event.extend.as_ref().is_some_and(|extend| extend_text(extend).contains(text))
+            })
+    }
+}
+
+/// Extend is documented as text; what an uploader passed as an object may arrive as either.
+fn extend_has(extend: Option<&Value>, wanted: &Map<String, Value>) -> bool {
+    let parsed;
+    let members = match extend {
+        Some(Value::Object(members)) => members,
+        Some(Value::String(text)) => match serde_json::from_str(text) {
+            Ok(Value::Object(members)) => {
+                parsed = members;
+                &parsed
+            }
+            _ => return false,
+        },
+        _ => return false,
+    };
+    // 7 in the configuration also means "7" in the event, and the reverse.
+    wanted.iter().all(|(name, value)| {
+        members.get(name).is_some_and(|found| extend_text(found) == extend_text(value))
+    })
+}
+
+fn extend_text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn check_rules(table: &str, rules: &[Rule]) -> Result<(), BadPolicy> {
+    if rules.is_empty() {
+        return Err(BadPolicy::NoRules { table: table.into() });
+    }
+    match rules.iter().position(|rule| *rule == Rule::Keep) {
+        Some(at) if at + 1 < rules.len() => Err(BadPolicy::AfterKeep { table: table.into() }),
+        _ => Ok(()),
+    }
+}

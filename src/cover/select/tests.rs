@@ -1,0 +1,242 @@
+use super::*;
+use crate::cover::{CurrentCover, Intention, Record};
+use crate::event::EventKey;
+
+const HOST: &str = "http://cdn.example.com";
+
+fn url(path: &str) -> CoverUrl {
+    CoverUrl::new(&format!("{HOST}/{path}")).unwrap()
+}
+
+fn snapshots(count: u32) -> Vec<Candidate> {
+    (1..=count)
+        .map(|number| Candidate { number, url: url(&format!("c-{number:05}.jpg")) })
+        .collect()
+}
+
+fn policy(rules: &str) -> Policy {
+    Policy {
+        name: "default".into(),
+        rules: rules.split(' ').map(|rule| rule.parse().unwrap()).collect(),
+        format: None,
+        read_current: true,
+        overwrite_manual: false,
+    }
+}
+
+fn image(name: &str, format: ImageFormat, score: f64) -> IntelligentImage {
+    IntelligentImage { url: url(name), format, score }
+}
+
+/// Answers what `next` asks for, from a video that is in this state.
+struct Video {
+    candidates: Vec<Candidate>,
+    images: Vec<IntelligentImage>,
+    current: CurrentCover,
+    standing: Standing,
+    intention: Option<Intention>,
+    event_time: Option<jiff::Timestamp>,
+}
+
+impl Video {
+    fn with(count: u32) -> Self {
+        let candidates = snapshots(count);
+        let middle = candidates.get(count as usize / 2);
+        Self {
+            current: middle.map_or(CurrentCover::None, |c| CurrentCover::Is(c.url.clone())),
+            candidates,
+            images: Vec::new(),
+            standing: Standing::Unknown,
+            intention: None,
+            event_time: Some("2026-01-02T00:00:00Z".parse().unwrap()),
+        }
+    }
+
+    fn decide(&self, policy: &Policy) -> (Verdict, Vec<&'static str>) {
+        let case = Case {
+            candidates: &self.candidates,
+            default_cover: None,
+            event_time: self.event_time,
+            standing: &self.standing,
+            intention: self.intention.as_ref(),
+        };
+        let (mut seen, mut asked) = (Evidence::default(), Vec::new());
+        loop {
+            match next(policy, &case, &seen) {
+                Step::AskIntelligent => {
+                    asked.push("intelligent");
+                    assert!(seen.intelligent.replace(self.images.clone()).is_none());
+                }
+                Step::AskCurrent => {
+                    asked.push("current");
+                    assert!(seen.current.replace(self.current.clone()).is_none());
+                }
+                Step::Decided(decision) => return (decision.verdict, asked),
+            }
+        }
+    }
+
+    fn chosen(&self, rules: &str) -> Option<String> {
+        match self.decide(&policy(rules)).0 {
+            Verdict::Set { cover, .. } | Verdict::IsSet { cover, .. } => {
+                Some(cover.path().trim_start_matches('/').to_owned())
+            }
+            Verdict::Keep(_) | Verdict::NoCover => None,
+        }
+    }
+}
+
+fn ours(rule: &str, cover: CoverUrl, at: &str) -> Standing {
+    Standing::Ours(Record {
+        outcome: Outcome::Set { cover, rule: rule.parse().unwrap() },
+        event: EventKey("earlier".into()),
+        event_time: Some(at.parse().unwrap()),
+        decided_at: at.parse().unwrap(),
+    })
+}
+
+#[test]
+fn positions_are_those_of_vod() {
+    for (count, rule, expected) in [
+        (1, "middle", "c-00001.jpg"),
+        (2, "middle", "c-00002.jpg"), // the documented sample
+        (8, "middle", "c-00005.jpg"),
+        (7, "middle", "c-00004.jpg"),
+        (5, "first", "c-00001.jpg"),
+        (5, "last", "c-00005.jpg"),
+        (5, "nth=4", "c-00004.jpg"),
+        (5, "at=0", "c-00001.jpg"),
+        (5, "at=0.3", "c-00002.jpg"),
+        (5, "at=1", "c-00005.jpg"),
+    ] {
+        assert_eq!(Video::with(count).chosen(rule).as_deref(), Some(expected), "{rule} of {count}");
+    }
+}
+
+#[test]
+fn a_rule_that_yields_nothing_falls_through_to_the_next() {
+    assert_eq!(Video::with(3).chosen("nth=4 intelligent last").as_deref(), Some("c-00003.jpg"));
+    assert_eq!(Video::with(3).decide(&policy("nth=4 intelligent")).0, Verdict::NoCover);
+}
+
+#[test]
+fn nothing_is_asked_that_no_rule_needs() {
+    assert_eq!(Video::with(3).decide(&policy("first intelligent")).1, ["current"]);
+    assert_eq!(Video::with(3).decide(&policy("intelligent first")).1, ["intelligent", "current"]);
+    assert!(Video::with(3).decide(&policy("keep")).1.is_empty());
+    let blind = Policy { read_current: false, ..policy("first") };
+    assert!(Video::with(3).decide(&blind).1.is_empty());
+}
+
+#[test]
+fn the_smart_thumbnail_with_the_highest_score_wins_within_the_preferred_format() {
+    let mut video = Video::with(3);
+    video.images = vec![
+        image("image/ai/a.gif", ImageFormat::Gif, 4.0),
+        image("image/ai/b.png", ImageFormat::Png, 5.5),
+        image("image/ai/c.gif", ImageFormat::Gif, 5.0),
+        image("image/ai/d.png", ImageFormat::Png, f64::NAN),
+    ];
+    assert_eq!(video.chosen("intelligent").as_deref(), Some("image/ai/b.png"));
+    let gif = Policy { format: Some(ImageFormat::Gif), ..policy("intelligent") };
+    assert!(
+        matches!(video.decide(&gif).0, Verdict::Set { cover, .. } if cover == url("image/ai/c.gif"))
+    );
+    video.images.retain(|image| image.format == ImageFormat::Png);
+    assert!(
+        matches!(video.decide(&gif).0, Verdict::Set { cover, .. } if cover == url("image/ai/b.png"))
+    );
+}
+
+#[test]
+fn a_cover_that_somebody_chose_is_kept() {
+    let mut video = Video::with(4);
+    for chosen in [url("image/cover/own.png"), url("c-00002.jpg")] {
+        video.current = CurrentCover::Is(chosen);
+        assert_eq!(video.decide(&policy("first")).0, Verdict::Keep(Why::SomebodyChoseIt));
+    }
+    video.current = CurrentCover::Odd("ftp://elsewhere".into());
+    assert_eq!(video.decide(&policy("first")).0, Verdict::Keep(Why::SomebodyChoseIt));
+    let bold = Policy { overwrite_manual: true, ..policy("first") };
+    assert!(matches!(video.decide(&bold).0, Verdict::Set { .. }));
+}
+
+#[test]
+fn a_smart_thumbnail_is_replaced_only_by_a_smart_thumbnail() {
+    let mut video = Video::with(4);
+    video.current = CurrentCover::Is(url("v/image/ai/x.png"));
+    assert_eq!(
+        video.decide(&policy("intelligent first")).0,
+        Verdict::Keep(Why::IntelligentAlready)
+    );
+    video.images = vec![image("v/image/ai/y.png", ImageFormat::Png, 1.0)];
+    assert!(matches!(video.decide(&policy("intelligent first")).0, Verdict::Set { .. }));
+}
+
+#[test]
+fn what_is_the_cover_already_is_not_written_again() {
+    let verdict = Video::with(4).decide(&policy("middle")).0;
+    assert!(matches!(verdict, Verdict::IsSet { cover, .. } if cover == url("c-00003.jpg")));
+}
+
+#[test]
+fn a_later_snapshot_event_never_downgrades_our_cover() {
+    let mut video = Video::with(4);
+    video.standing = ours("intelligent", url("v/image/ai/x.png"), "2026-01-01T00:00:00Z");
+    video.current = CurrentCover::Is(url("v/image/ai/x.png"));
+    assert_eq!(video.decide(&policy("intelligent middle")).0, Verdict::Keep(Why::AsGoodAlready));
+    video.standing = ours("middle", url("c-00003.jpg"), "2026-01-01T00:00:00Z");
+    video.current = CurrentCover::Is(url("c-00003.jpg"));
+    assert_eq!(video.decide(&policy("intelligent middle")).0, Verdict::Keep(Why::AsGoodAlready));
+    video.images = vec![image("v/image/ai/y.png", ImageFormat::Png, 1.0)];
+    assert!(matches!(video.decide(&policy("intelligent middle")).0, Verdict::Set { .. }));
+}
+
+#[test]
+fn when_the_rules_changed_the_newer_event_wins() {
+    let mut video = Video::with(4);
+    video.current = CurrentCover::Is(url("c-00004.jpg"));
+    video.standing = ours("last", url("c-00004.jpg"), "2026-01-01T00:00:00Z");
+    assert!(matches!(video.decide(&policy("first")).0, Verdict::Set { .. }));
+    video.standing = ours("last", url("c-00004.jpg"), "2026-01-03T00:00:00Z");
+    assert_eq!(video.decide(&policy("first")).0, Verdict::Keep(Why::NewerAlready));
+}
+
+#[test]
+fn after_a_crash_the_cover_is_read_even_if_reading_is_off() {
+    let mut video = Video::with(4);
+    video.intention = Some(Intention {
+        cover: url("c-00001.jpg"),
+        rule: Rule::First,
+        event: EventKey("this".into()),
+    });
+    let blind = Policy { read_current: false, ..policy("first") };
+    video.current = CurrentCover::Is(url("c-00001.jpg"));
+    let (verdict, asked) = video.decide(&blind);
+    assert!(matches!(verdict, Verdict::IsSet { .. }));
+    assert_eq!(asked, ["current"]);
+    video.current = CurrentCover::Is(url("c-00003.jpg"));
+    assert!(matches!(video.decide(&blind).0, Verdict::Set { .. }));
+}
+
+#[test]
+fn rules_are_written_as_they_are_read() {
+    for text in ["first", "middle", "last", "nth=3", "at=0.3", "intelligent", "keep"] {
+        assert_eq!(text.parse::<Rule>().unwrap().to_string(), text);
+    }
+    for text in ["", "best", "nth", "nth=0", "nth=-1", "at=1.5", "at=NaN", "first=1", "Middle"] {
+        assert!(text.parse::<Rule>().is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_cover_url_never_carries_a_signature() {
+    let cover = CoverUrl::new(" http://h/a.jpg?auth_key=1-0-0-x#y ").unwrap();
+    assert_eq!(cover.as_str(), "http://h/a.jpg");
+    assert_eq!(cover.path(), "/a.jpg");
+    for bad in
+        ["", "a.jpg", "ftp://h/a", "http://", "http://u:p@h/a", "http://h/a b", "javascript:1"]
+    {
+        assert!(CoverUrl::new(bad).is_err(), "{bad}");
+    }
+}
