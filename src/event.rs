@@ -148,6 +148,15 @@ impl ParseError {
 /// Reads one message. Costs no more than one pass over the body; nesting deeper than 128 is refused as
 /// not JSON.
 pub fn parse(body: &[u8]) -> Result<Event, ParseError> {
+    let fields = read(body)?;
+    let kind = fields.text("EventType").ok_or(ParseError::NoEventType)?;
+    match kind.as_str() {
+        "SnapshotComplete" => snapshots::parse(kind, fields),
+        _ => Ok(Event::Other { kind }),
+    }
+}
+
+fn read(body: &[u8]) -> Result<Fields, ParseError> {
     if body.trim_ascii().is_empty() {
         return Err(ParseError::Empty);
     }
@@ -155,15 +164,15 @@ pub fn parse(body: &[u8]) -> Result<Event, ParseError> {
         return Err(ParseError::TooLarge { bytes: body.len() });
     }
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let fields = match serde_json::from_slice(body).map_err(ParseError::NotJson)? {
-        Value::Object(fields) => Fields(fields),
-        other => return Err(ParseError::NotAnObject { found: type_name(&other) }),
-    };
-    let kind = fields.text("EventType").ok_or(ParseError::NoEventType)?;
-    match kind.as_str() {
-        "SnapshotComplete" => snapshots::parse(kind, fields),
-        _ => Ok(Event::Other { kind }),
+    match serde_json::from_slice(body).map_err(ParseError::NotJson)? {
+        Value::Object(fields) => Ok(Fields(fields)),
+        other => Err(ParseError::NotAnObject { found: type_name(&other) }),
     }
+}
+
+/// The EventType of a message, and nothing else of it: for those who only pass messages on.
+pub fn kind(body: &[u8]) -> Result<String, ParseError> {
+    read(body)?.text("EventType").ok_or(ParseError::NoEventType)
 }
 
 /// The members of a JSON object, read leniently: a number passes as text, blank text is absent, and a

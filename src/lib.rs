@@ -4,4 +4,6 @@ pub mod cover;
 pub mod error;
 pub mod event;
 pub mod ledger;
+pub mod pipeline;
 pub mod queue;
+pub mod telemetry;

@@ -9,6 +9,8 @@ use jiff::Timestamp;
 
 use crate::error::Reason;
 
+pub mod replay;
+
 /// One event with what we must remember of it between attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {

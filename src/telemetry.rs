@@ -1,0 +1,99 @@
+//! Logs and metrics: how logging is set up, and every metric's name, in one place. Labels take values of
+//! bounded number only.
+
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::error::Reason;
+use crate::queue::{Depth, Settlement};
+
+/// Starts logging to standard error. `RUST_LOG` overrides `level`; `json` prints one object a line.
+pub fn start_logging(level: &str, json: bool) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second subscriber, as in a test that runs the program twice in one process, changes nothing.
+    let _ = match json {
+        true => lines.json().try_init(),
+        false => lines.with_target(false).try_init(),
+    };
+}
+
+/// Makes this process record metrics; the handle renders them for `/metrics`.
+pub fn start_metrics() -> PrometheusHandle {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    // Only the first recorder of a process counts; a later one renders nothing.
+    let _ = metrics::set_global_recorder(recorder);
+    describe_counter!("vod_cover_events_total", "Events handled, by type and outcome");
+    describe_counter!("vod_cover_settlements_total", "Messages settled, by how");
+    describe_counter!("vod_cover_dead_letters_total", "Dead letters, by reason");
+    describe_counter!("vod_cover_decisions_total", "Covers set, by rule");
+    describe_counter!("vod_cover_callbacks_total", "HTTP callbacks answered, by status");
+    describe_gauge!("vod_cover_in_flight", "Messages being worked on");
+    describe_gauge!("vod_cover_paused", "1 while intake is paused");
+    describe_gauge!("vod_cover_queue_messages", "Messages in the queue, by state");
+    describe_histogram!("vod_cover_handling_seconds", "Time to handle one event, in seconds");
+    handle
+}
+
+/// Events of unknown types share one label, so that no publisher can grow the number of series.
+const EVENT_TYPES: [&str; 13] = [
+    "SnapshotComplete",
+    "MediaBaseChangeComplete",
+    "DeleteMediaComplete",
+    "FileUploadComplete",
+    "VideoAnalysisComplete",
+    "StreamTranscodeComplete",
+    "TranscodeComplete",
+    "AIMediaAuditComplete",
+    "AIVideoTagComplete",
+    "DynamicImageComplete",
+    "CreateAuditComplete",
+    "UploadByURLComplete",
+    "ImageUploadComplete",
+];
+
+pub fn event(kind: &str, outcome: &'static str, took: std::time::Duration) {
+    let kind = EVENT_TYPES.into_iter().find(|known| *known == kind).unwrap_or("other");
+    counter!("vod_cover_events_total", "type" => kind, "outcome" => outcome).increment(1);
+    histogram!("vod_cover_handling_seconds", "type" => kind).record(took.as_secs_f64());
+}
+
+/// `rule` is the operator's, so its number is bounded by the configuration.
+pub fn cover_set(rule: String) {
+    counter!("vod_cover_decisions_total", "rule" => rule).increment(1);
+}
+
+pub fn settled(settlement: &Settlement) {
+    let how = match settlement {
+        Settlement::Done => "done",
+        Settlement::Retry { counts: true, .. } => "retry",
+        Settlement::Retry { .. } => "deferred",
+        Settlement::Dead { reason, .. } => {
+            dead_letter(reason);
+            "dead"
+        }
+    };
+    counter!("vod_cover_settlements_total", "how" => how).increment(1);
+}
+
+fn dead_letter(reason: &Reason) {
+    counter!("vod_cover_dead_letters_total", "reason" => reason.as_str().to_owned()).increment(1);
+}
+
+pub fn pipeline(in_flight: usize, paused: bool) {
+    gauge!("vod_cover_in_flight").set(in_flight as f64);
+    gauge!("vod_cover_paused").set(if paused { 1.0 } else { 0.0 });
+}
+
+pub fn depth(depth: Depth) {
+    for (state, count) in [("ready", depth.ready), ("delayed", depth.delayed), ("dead", depth.dead)]
+    {
+        gauge!("vod_cover_queue_messages", "state" => state).set(count as f64);
+    }
+}
+
+pub fn callback(status: u16) {
+    counter!("vod_cover_callbacks_total", "status" => status.to_string()).increment(1);
+}
