@@ -7,3 +7,5 @@ pub mod ledger;
 pub mod pipeline;
 pub mod queue;
 pub mod telemetry;
+pub mod tls;
+pub mod vod;

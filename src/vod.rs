@@ -1,0 +1,3 @@
+//! The VOD client.
+
+pub mod sign;
