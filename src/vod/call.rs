@@ -1,0 +1,222 @@
+//! One call: its turn, its signature, its attempts, and what came back. Repeats only what a repetition
+//! can mend at once; everything else is for the queue to wait out.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use tokio::time::Instant;
+
+use super::error::{Break, THROTTLED};
+use super::{Error, Inner, Operation, Parameters, http, wire};
+use crate::error::Class;
+use crate::vod::credentials::Credential;
+
+/// Waits between attempts start about here and double.
+const FIRST_WAIT: Duration = Duration::from_millis(100);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(1);
+/// A throttling answer that asks for no more than this is waited out on the spot, once.
+const SHORT_THROTTLE: Duration = Duration::from_secs(2);
+
+/// What may still be done about failures.
+struct Remedies {
+    retries: u32,
+    new_key: bool,
+    new_time: bool,
+    throttle: bool,
+}
+
+pub(super) async fn call<T: DeserializeOwned>(
+    inner: &Inner,
+    operation: Operation,
+    parameters: &Parameters,
+) -> Result<T, Error> {
+    let whole = attempts(inner, operation, parameters);
+    match tokio::time::timeout(inner.settings.longest_call(), whole).await {
+        Ok(result) => result,
+        Err(elapsed) => Err(Error::Transport {
+            operation: operation.name(),
+            how: Break::Timeout,
+            ambiguous: true,
+            source: elapsed.into(),
+        }),
+    }
+}
+
+async fn attempts<T: DeserializeOwned>(
+    inner: &Inner,
+    operation: Operation,
+    parameters: &Parameters,
+) -> Result<T, Error> {
+    let name = operation.name();
+    let no_key = |source| Error::Credentials { operation: name, source };
+    let mut credential = inner.credentials.get().await.map_err(no_key)?;
+    take_turn(inner, operation).await?;
+    let last_start = Instant::now() + inner.settings.timeout;
+    let mut left =
+        Remedies { retries: inner.settings.retries, new_key: true, new_time: true, throttle: true };
+    let mut ambiguous = false;
+    loop {
+        let started = Instant::now();
+        let result = attempt(inner, operation, parameters, &credential).await;
+        let error = match result {
+            Ok(reply) => return Ok(reply),
+            Err(error) => error.or_ambiguous(ambiguous),
+        };
+        tracing::debug!(
+            operation = name,
+            reason = %error.reason(),
+            duration_ms = started.elapsed().as_millis() as u64,
+            "a VOD call failed"
+        );
+        ambiguous = error.ambiguous();
+        if let Class::Deferred { after } = error.class() {
+            inner.quota.hold(operation, after);
+        }
+        let wait = if error.is_about_the_key() && left.new_key {
+            left.new_key = false;
+            let new = inner.credentials.renew(&credential).await.map_err(no_key)?;
+            if std::sync::Arc::ptr_eq(&new, &credential) || new.is_same_key(&credential) {
+                return Err(error);
+            }
+            credential = new;
+            Duration::ZERO
+        } else {
+            match pause(&error, &mut left, inner.settings.retries) {
+                Some(wait) => wait,
+                None => return Err(error),
+            }
+        };
+        if Instant::now() + wait > last_start {
+            return Err(error);
+        }
+        tokio::time::sleep(wait).await;
+        // The turn may take longer than is left.
+        if take_turn(inner, operation).await.is_err() || Instant::now() > last_start {
+            return Err(error);
+        }
+    }
+}
+
+async fn take_turn(inner: &Inner, operation: Operation) -> Result<(), Error> {
+    let paced = |after| Error::Paced { operation: operation.name(), after };
+    inner.quota.take(operation).await.map_err(paced)
+}
+
+/// How long to wait before another attempt; `None` if there is to be none.
+fn pause(error: &Error, left: &mut Remedies, retries: u32) -> Option<Duration> {
+    if let Class::Deferred { after } = error.class() {
+        // The turn comes after the time that the server asked for; the rest is so that not everybody
+        // comes back in the same moment.
+        let repeat = left.throttle && after <= SHORT_THROTTLE && retries > 0;
+        left.throttle = false;
+        return repeat.then(|| jitter(THROTTLED / 4));
+    }
+    // The attempt may have waited long between signing and arriving; a clock that is off stays off.
+    if error.is_code("InvalidTimeStamp.Expired") {
+        let repeat = left.new_time;
+        left.new_time = false;
+        return repeat.then_some(Duration::ZERO);
+    }
+    // A state of the video that passes takes longer than a blip.
+    if error.class() != Class::Transient
+        || error.is_code("Forbidden.IllegalStatus")
+        || left.retries == 0
+    {
+        return None;
+    }
+    let wait = FIRST_WAIT * 2u32.saturating_pow(retries - left.retries);
+    left.retries -= 1;
+    Some(jitter(wait.min(LONGEST_BACKOFF)))
+}
+
+/// Between half of the time and all of it.
+fn jitter(most: Duration) -> Duration {
+    most.mul_f64(0.5 + fastrand::f64() / 2.0)
+}
+
+async fn attempt<T: DeserializeOwned>(
+    inner: &Inner,
+    operation: Operation,
+    parameters: &Parameters,
+    credential: &Credential,
+) -> Result<T, Error> {
+    let name = operation.name();
+    let signed = inner.sign(operation, parameters, credential);
+    let mut url = inner.endpoint.clone();
+    url.set_query(Some(&signed.query));
+    let mut request = inner.http.post(url);
+    for (header, value) in &signed.headers {
+        request = request.header(header, value);
+    }
+    let answer = http::send(request).await.map_err(|error| match error {
+        http::Error::TooLong { status } => Error::Reply {
+            operation: name,
+            status,
+            why: error.to_string(),
+            retry_after: None,
+            ambiguous: true,
+        },
+        http::Error::Transport(source) => {
+            // Whatever went wrong after the connection was there may have gone wrong after the effect.
+            let how = match &source {
+                error if error.is_connect() || error.is_builder() => Break::Connect,
+                error if error.is_timeout() => Break::Timeout,
+                _ => Break::Lost,
+            };
+            let ambiguous = how != Break::Connect;
+            Error::Transport { operation: name, how, ambiguous, source: source.into() }
+        }
+    })?;
+    read(name, answer)
+}
+
+fn read<T: DeserializeOwned>(operation: &'static str, answer: http::Answer) -> Result<T, Error> {
+    let http::Answer { status, retry_after, body } = answer;
+    let is_success = (200..300).contains(&status);
+    let odd = |why: String| Error::Reply {
+        operation,
+        status,
+        why,
+        retry_after,
+        ambiguous: is_success || status >= 500,
+    };
+    let envelope: wire::Envelope = serde_json::from_slice(&body)
+        .map_err(|error| odd(format!("no JSON object ({:?})", error.classify())))?;
+    let code = envelope.code.filter(|code| !(is_success && is_no_error(code)));
+    if let Some(code) = code {
+        let is_duplicate = code.eq_ignore_ascii_case("SignatureNonceUsed");
+        return Err(Error::Api {
+            operation,
+            code: code.chars().take(100).collect(),
+            message: without_signed_text(&envelope.message.unwrap_or_default()),
+            status,
+            request_id: envelope.request_id.unwrap_or_else(|| "unknown".to_owned()),
+            retry_after,
+            ambiguous: status >= 500 || is_duplicate,
+        });
+    }
+    if !is_success {
+        return Err(odd("it has no code".to_owned()));
+    }
+    // Every documented answer has one; without it, this may be anybody's JSON.
+    if envelope.request_id.is_none() {
+        return Err(odd("it has no RequestId".to_owned()));
+    }
+    serde_json::from_slice(&body).map_err(|error| odd(error.to_string()))
+}
+
+fn is_no_error(code: &str) -> bool {
+    ["200", "ok", "success"].contains(&code.to_ascii_lowercase().as_str())
+}
+
+/// Alibaba repeats the whole text it signed, STS token included, when a signature is wrong.
+fn without_signed_text(message: &str) -> String {
+    let lower = message.to_ascii_lowercase();
+    let end = ["server string to sign", "string to sign is", "securitytoken", "accesskeyid="]
+        .iter()
+        .filter_map(|mark| lower.find(mark))
+        .min()
+        .unwrap_or(message.len());
+    let kept = message.get(..end).unwrap_or_default();
+    kept.chars().filter(|c| !c.is_control()).take(300).collect::<String>().trim().to_owned()
+}

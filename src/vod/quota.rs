@@ -1,0 +1,170 @@
+//! Local pacing, so that one process never takes more of the account's quota than its share. It knows
+//! nothing of other processes.
+//!
+//! Documentation: <https://www.alibabacloud.com/help/en/vod/developer-reference/qps-limits>
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Longest wait for a turn. Who would have to wait longer is turned away, so that an event is given
+/// back to its queue instead of being held.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// The operations that the client knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    UpdateVideoInfo,
+    UpdateVideoInfos,
+    GetVideoInfo,
+    GetVideoInfos,
+    ListSnapshots,
+    ListAiImageInfo,
+}
+
+impl Operation {
+    const COUNT: usize = 6;
+
+    /// As in the `Action` parameter.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UpdateVideoInfo => "UpdateVideoInfo",
+            Self::UpdateVideoInfos => "UpdateVideoInfos",
+            Self::GetVideoInfo => "GetVideoInfo",
+            Self::GetVideoInfos => "GetVideoInfos",
+            Self::ListSnapshots => "ListSnapshots",
+            Self::ListAiImageInfo => "ListAIImageInfo",
+        }
+    }
+
+    /// Calls a second that one account may make. The two look-ups are inferred from a table whose names
+    /// were lost; ListAIImageInfo has no documented limit and gets the lowest of its neighbours.
+    const fn account_limit(self) -> f64 {
+        match self {
+            Self::UpdateVideoInfo | Self::GetVideoInfo | Self::GetVideoInfos => 100.0,
+            Self::UpdateVideoInfos | Self::ListSnapshots | Self::ListAiImageInfo => 30.0,
+        }
+    }
+}
+
+/// One lane for each operation.
+#[derive(Debug)]
+pub struct Quota {
+    lanes: [Mutex<Lane>; Operation::COUNT],
+    share: f64,
+}
+
+impl Quota {
+    /// `share` is above 0 and at most 1.
+    pub fn new(share: f64) -> Self {
+        Self { lanes: Default::default(), share }
+    }
+
+    /// Waits for a turn, at most [`LONGEST_WAIT`]; an error says how long it would have been, and takes
+    /// no turn.
+    pub async fn take(&self, operation: Operation) -> Result<(), Duration> {
+        let pace = Pace::new(operation.account_limit() * self.share);
+        let turn = self.lane(operation, |lane| lane.reserve(Instant::now(), pace))?;
+        tokio::time::sleep_until(turn).await;
+        Ok(())
+    }
+
+    /// After a throttling answer: nobody gets a turn before this time has passed.
+    pub fn hold(&self, operation: Operation, time: Duration) {
+        let until = Instant::now() + time;
+        self.lane(operation, |lane| lane.held = lane.held.max(Some(until)));
+    }
+
+    fn lane<T>(&self, operation: Operation, act: impl FnOnce(&mut Lane) -> T) -> T {
+        // A lane is whole at any moment, so a panic elsewhere does not spoil it.
+        act(&mut self.lanes[operation as usize].lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// How turns follow one another. In any second, burst included, there are at most `rate` of them.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    interval: Duration,
+    /// How far ahead of the even pace a turn may come.
+    ahead: Duration,
+}
+
+impl Pace {
+    fn new(rate: f64) -> Self {
+        // Turns at once, paid for by an even pace that is slower by as many.
+        let burst = (rate * 0.05).min(5.0);
+        let interval = Duration::from_secs_f64(1.0 / (rate - burst));
+        Self { interval, ahead: interval.mul_f64((burst - 1.0).max(0.0)) }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    /// When the next turn is due at an even pace.
+    due: Option<Instant>,
+    held: Option<Instant>,
+}
+
+impl Lane {
+    fn reserve(&mut self, now: Instant, pace: Pace) -> Result<Instant, Duration> {
+        let start = now.max(self.held.unwrap_or(now));
+        let due = self.due.map_or(start, |due| due.max(start));
+        let turn = due.checked_sub(pace.ahead).map_or(start, |early| early.max(start));
+        let wait = turn - now;
+        if wait > LONGEST_WAIT {
+            return Err(wait);
+        }
+        self.due = Some(due + pace.interval);
+        Ok(turn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The turns of `count` callers who all come at `now`, as seconds after it.
+    fn turns(lane: &mut Lane, now: Instant, pace: Pace, count: usize) -> Vec<f64> {
+        let turn = |lane: &mut Lane| lane.reserve(now, pace).map(|t| (t - now).as_secs_f64());
+        std::iter::from_fn(|| turn(lane).ok()).take(count).collect()
+    }
+
+    #[test]
+    fn no_second_has_more_turns_than_the_share() {
+        for rate in [0.5, 1.0, 24.0, 80.0, 100.0] {
+            let all = turns(&mut Lane::default(), Instant::now(), Pace::new(rate), 400);
+            for from in &all {
+                let within = all.iter().filter(|t| (*from..from + 1.0).contains(*t)).count();
+                assert!(within as f64 <= rate.max(1.0), "{within} at a rate of {rate}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_callers_do_not_wait() {
+        let all = turns(&mut Lane::default(), Instant::now(), Pace::new(80.0), 5);
+        assert!(all[..4].iter().all(|t| *t == 0.0), "{all:?}");
+    }
+
+    #[test]
+    fn a_caller_who_would_wait_too_long_is_turned_away_and_takes_no_turn() {
+        let (mut lane, now, pace) = (Lane::default(), Instant::now(), Pace::new(10.0));
+        let got = turns(&mut lane, now, pace, 10_000);
+        assert!(got.len() < 60, "{}", got.len());
+        let first = lane.reserve(now, pace).expect_err("full");
+        assert_eq!(lane.reserve(now, pace), Err(first));
+        assert!(lane.reserve(now + Duration::from_secs(2), pace).is_ok());
+    }
+
+    #[test]
+    fn a_held_operation_gives_no_turn_before_its_time_and_holds_no_other() {
+        let quota = Quota::new(1.0);
+        quota.hold(Operation::UpdateVideoInfo, Duration::from_secs(60));
+        let reserve = |operation: Operation| {
+            quota.lane(operation, |lane| lane.reserve(Instant::now(), Pace::new(100.0)))
+        };
+        assert!(reserve(Operation::UpdateVideoInfo).expect_err("held") > LONGEST_WAIT);
+        assert!(reserve(Operation::GetVideoInfo).is_ok());
+    }
+}

@@ -1,0 +1,254 @@
+//! VOD's answers as they come, read leniently: numbers as strings and the other way round, lists flat,
+//! wrapped or missing, unknown members. What decides about somebody's cover is not guessed at: a CoverURL
+//! of an odd type is an error, not an absent cover.
+
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+/// The members that every answer may have.
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/responses>
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub struct Envelope {
+    #[serde(deserialize_with = "loose_text")]
+    pub request_id: Option<String>,
+    #[serde(deserialize_with = "loose_text")]
+    pub code: Option<String>,
+    #[serde(deserialize_with = "loose_text")]
+    pub message: Option<String>,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-updatevideoinfos>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UpdateVideoInfos {
+    #[serde(default, deserialize_with = "list")]
+    pub non_exist_video_ids: Vec<String>,
+    #[serde(default, deserialize_with = "list")]
+    pub forbidden_video_ids: Vec<String>,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-getvideoinfo>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetVideoInfo {
+    pub video: Video,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-getvideoinfos>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetVideoInfos {
+    /// Each read by itself, so that one odd video does not spoil the others' answer.
+    #[serde(default, deserialize_with = "list")]
+    pub video_list: Vec<Value>,
+    #[serde(default, deserialize_with = "list")]
+    pub non_exist_video_ids: Vec<String>,
+}
+
+/// A video in GetVideoInfo (Snapshots wrapped) and GetVideoInfos (Snapshots flat).
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Video {
+    #[serde(default, deserialize_with = "text")]
+    pub video_id: Option<String>,
+    #[serde(rename = "CoverURL", default, deserialize_with = "text")]
+    pub cover_url: Option<String>,
+    #[serde(default, deserialize_with = "list")]
+    pub snapshots: Vec<String>,
+    #[serde(default, deserialize_with = "text")]
+    pub status: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub title: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub tags: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub cate_id: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub cate_name: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub creation_time: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub modification_time: Option<String>,
+    #[serde(default, deserialize_with = "number")]
+    pub duration: Option<f64>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub app_id: Option<String>,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-listsnapshots>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListSnapshots {
+    pub media_snapshot: MediaSnapshot,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct MediaSnapshot {
+    #[serde(default, deserialize_with = "number")]
+    pub total: Option<f64>,
+    #[serde(default, deserialize_with = "text")]
+    pub regular: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub creation_time: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub job_id: Option<String>,
+    #[serde(default, deserialize_with = "list")]
+    pub snapshots: Vec<Snapshot>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Snapshot {
+    #[serde(default, deserialize_with = "number")]
+    pub index: Option<f64>,
+    pub url: String,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-listaiimageinfo>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct ListAiImageInfo {
+    #[serde(rename = "AIImageInfoList", default, deserialize_with = "list")]
+    pub images: Vec<AiImageInfo>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AiImageInfo {
+    #[serde(rename = "AIImageInfoId", default, deserialize_with = "loose_text")]
+    pub id: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub job_id: Option<String>,
+    #[serde(rename = "FileURL", default, deserialize_with = "loose_text")]
+    pub file_url: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub format: Option<String>,
+    #[serde(default, deserialize_with = "number")]
+    pub score: Option<f64>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub version: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub creation_time: Option<String>,
+}
+
+/// Text or a number; blank or null is absent, anything else is an error.
+fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    match Value::deserialize(from)? {
+        value @ (Value::Array(_) | Value::Object(_) | Value::Bool(_)) => {
+            Err(D::Error::custom(format_args!("expected text, found {}", kind(&value))))
+        }
+        other => Ok(plain(other)),
+    }
+}
+
+/// For what nothing depends on: anything that is no text is absent.
+fn loose_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    Value::deserialize(from).map(plain)
+}
+
+fn plain(value: Value) -> Option<String> {
+    let text = match value {
+        Value::String(text) => text.trim().to_owned(),
+        Value::Number(number) => number.to_string(),
+        _ => return None,
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
+    let number = match Value::deserialize(from)? {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    Ok(number.filter(|number| number.is_finite()))
+}
+
+/// A list as an array; as an object with one member that is the array, which is how XML got into JSON; as
+/// text that holds an array, which a documented sample shows; or not at all.
+fn list<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Vec<T>, D::Error> {
+    let mut items = Vec::new();
+    flatten(Value::deserialize(from)?, 0, &mut items).map_err(D::Error::custom)?;
+    items.into_iter().map(|item| serde_json::from_value(item).map_err(D::Error::custom)).collect()
+}
+
+fn flatten(value: Value, depth: usize, into: &mut Vec<Value>) -> Result<(), String> {
+    match value {
+        Value::Null => {}
+        Value::Array(items) => {
+            for item in items {
+                match item {
+                    // The sample's artefact: an array that holds one string that is an array.
+                    Value::String(text) if text.trim_start().starts_with('[') => {
+                        flatten(Value::String(text), depth, into)?;
+                    }
+                    item => into.push(item),
+                }
+            }
+        }
+        Value::String(text) if text.trim().is_empty() => {}
+        Value::String(text) if depth < 2 => {
+            let inner = serde_json::from_str(&text).map_err(|_| "expected a list, found text")?;
+            flatten(inner, depth + 1, into)?;
+        }
+        Value::Object(members) if members.is_empty() => {}
+        Value::Object(members) if members.len() == 1 && depth < 2 => {
+            for (_, inner) in members {
+                flatten(inner, depth + 1, into)?;
+            }
+        }
+        other => return Err(format!("expected a list, found {}", kind(&other))),
+    }
+    Ok(())
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "a boolean",
+        Value::Number(_) => "a number",
+        Value::String(_) => "text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshots(json: &str) -> Result<Vec<String>, serde_json::Error> {
+        let video = format!(r#"{{"VideoId":"a","Snapshots":{json}}}"#);
+        serde_json::from_str::<Video>(&video).map(|video| video.snapshots)
+    }
+
+    #[test]
+    fn a_list_is_read_in_every_form_that_vod_sends() -> Result<(), serde_json::Error> {
+        for same in [
+            r#"["x","y"]"#,
+            r#"{"Snapshot":["x","y"]}"#,
+            r#"{"Snapshot":["[\"x\",\"y\"]"]}"#,
+            r#""[\"x\",\"y\"]""#,
+        ] {
+            assert_eq!(snapshots(same)?, ["x", "y"], "{same}");
+        }
+        for empty in ["[]", "{}", "null", r#""""#, r#"{"Snapshot":[]}"#, r#"{"Snapshot":null}"#] {
+            assert!(snapshots(empty)?.is_empty(), "{empty}");
+        }
+        assert!(snapshots("7").is_err() && snapshots(r#"{"a":["x"],"b":["y"]}"#).is_err());
+        Ok(())
+    }
+
+    #[test]
+    fn a_cover_of_an_odd_type_is_an_error_and_never_an_absent_cover() {
+        let cover = |json: &str| {
+            let video = format!(r#"{{"VideoId":"a","CoverURL":{json}}}"#);
+            serde_json::from_str::<Video>(&video).map(|video| video.cover_url)
+        };
+        assert!(cover("{}").is_err() && cover("[]").is_err() && cover("false").is_err());
+        assert!(matches!(cover("null"), Ok(None)) && matches!(cover(r#"" ""#), Ok(None)));
+    }
+}
