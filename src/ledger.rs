@@ -12,7 +12,10 @@ use jiff::Timestamp;
 use uuid::Uuid;
 
 use crate::cover::{Intention, Record, Standing};
+use crate::error::{Class, Dependency, Failure, Reason};
 use crate::event::{EventKey, VideoId};
+
+pub mod redis;
 
 /// What an event is about, for the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +75,14 @@ pub enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The ledger answers, and refuses us: wrong password, or commands and keys that its access list
+    /// does not grant. Every event would fail alike.
+    #[error("{step}: the ledger refuses us; check user, password and access list")]
+    Refused {
+        step: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The lease ran out, or another owner holds the video now. Nothing was changed.
     #[error("the lease on video {video} is no longer ours")]
     LeaseLost { video: VideoId },
@@ -93,6 +104,22 @@ impl Error {
     }
 }
 
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (class, code, outage) = match &error {
+            Error::Unavailable { .. } => (Class::Transient, "ledger.unavailable", true),
+            Error::Refused { .. } => (Class::Misconfigured, "ledger.refused", true),
+            // Not the event's fault; by then its next holder has had time to finish.
+            Error::LeaseLost { .. } => {
+                (Class::Deferred { after: Duration::from_secs(5) }, "ledger.lease-lost", false)
+            }
+            Error::Unreadable { .. } => (Class::Permanent, "ledger.unreadable", false),
+        };
+        let failure = Failure::new(class, Reason::new(code), error);
+        if outage { failure.outage_of(Dependency::Ledger) } else { failure }
+    }
+}
+
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// Asks for the video. Asking again with the same owner while its lease lasts succeeds again, with
@@ -109,7 +136,9 @@ pub trait Ledger: Send + Sync {
         fresh: Duration,
     ) -> Result<Lease, Error>;
 
-    /// Stores the end of the event and frees the video. A `Set` record becomes the video's standing.
+    /// Stores the end of the event and frees the video. A `Set` record becomes the video's standing and
+    /// settles the intention; the intention outlives any other record, because its write may have
+    /// happened all the same. A lease that ran out still completes if nobody has taken the video since.
     async fn complete(&self, lease: Lease, record: &Record) -> Result<(), Error>;
 
     /// Frees the video without a record; an intention stays on record. `LeaseLost` is no concern here.

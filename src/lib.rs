@@ -5,6 +5,7 @@ pub mod error;
 pub mod event;
 pub mod ledger;
 pub mod pipeline;
+pub mod local;
 pub mod queue;
 pub mod telemetry;
 pub mod tls;

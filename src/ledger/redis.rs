@@ -1,0 +1,299 @@
+//! The ledger on Redis: one Lua script and one round trip for each transition, timed by the server's
+//! clock. Two hashes for each event share the hash tag `{VideoId}`, so a cluster keeps them together:
+//! `vod-cover:{<VideoId>}` and `vod-cover:{<VideoId>}:e:<event>`. Replication is asynchronous, so a
+//! failover may forget the newest transitions; nothing here can promise more than Redis does.
+//!
+//! The user needs `+evalsha +eval +time +hget +hmget +hset +hdel +hincrby +pexpire +set` on `~vod-cover:*`
+//! (and `+role +info` behind Sentinel, `+cluster` for a cluster).
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+use secrecy::SecretString;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Error as _};
+
+use crate::cover::{Intention, Outcome, Record, Standing};
+use crate::event::VideoId;
+use crate::ledger::{Claim, Error, Key, Lease, Ledger, Owner};
+
+mod address;
+mod link;
+
+use address::Address;
+use link::{Link, Transition};
+
+/// Where Redis is and how long things last. There are no defaults here: they are in the embedded
+/// configuration.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// See [`BadSettings::FORMS`].
+    pub url: SecretString,
+    /// Every key starts with it and a colon. Must not contain braces.
+    pub prefix: String,
+    /// Longest wait for one answer.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub timeout: Duration,
+    /// Longest wait for one connection.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub connect_timeout: Duration,
+    /// How long a video and its events are remembered after the last transition. Must outlive the
+    /// longest redelivery.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub keep: Duration,
+    /// A PEM file with the authorities to trust instead of the system's, for a `rediss` URL.
+    pub ca_file: Option<PathBuf>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum BadSettings {
+    #[error("the redis url has none of the known forms: {}", Self::FORMS)]
+    Form,
+    #[error("the redis url cannot be used; its forms are {}", Self::FORMS)]
+    Url(#[source] RedisError),
+    #[error("the redis ca_file is only for a url that starts with rediss")]
+    CaWithoutTls,
+    #[error("reading the redis ca_file {}", path.display())]
+    CaFile {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(
+        "the redis key prefix {prefix:?} contains braces, which would scatter a cluster's keys"
+    )]
+    Prefix { prefix: String },
+    #[error("the redis {name} must be more than zero")]
+    Zero { name: &'static str },
+}
+
+impl BadSettings {
+    pub const FORMS: &str = "redis://[USER:PASSWORD@]HOST[:PORT][/DB], \
+        redis+sentinel://[USER:PASSWORD@]HOST[:PORT],.../MASTER[/DB][?sentinel_username=U&sentinel_password=P] \
+        and redis+cluster://[USER:PASSWORD@]HOST[:PORT],...; \
+        rediss in place of redis for TLS; user and password percent-encoded";
+}
+
+pub struct RedisLedger {
+    link: Link,
+    prefix: String,
+    keep: String,
+    claim: Transition,
+    intend: Transition,
+    complete: Transition,
+    release: Transition,
+    ping: Transition,
+}
+
+/// A script's text with the common opening.
+macro_rules! transition {
+    ($name:literal) => {
+        Transition::new(
+            $name,
+            concat!(
+                include_str!("redis/prologue.lua"),
+                include_str!(concat!("redis/", $name, ".lua"))
+            ),
+        )
+    };
+}
+
+impl RedisLedger {
+    /// Talks to nobody yet: Redis may be away. For a `rediss` URL the process's rustls provider has to
+    /// be installed before the first call.
+    pub fn new(settings: &Settings) -> Result<Self, BadSettings> {
+        if settings.prefix.contains(['{', '}']) {
+            return Err(BadSettings::Prefix { prefix: settings.prefix.clone() });
+        }
+        let durations = [
+            ("timeout", settings.timeout),
+            ("connect_timeout", settings.connect_timeout),
+            ("keep", settings.keep),
+        ];
+        if let Some((name, _)) = durations.into_iter().find(|(_, length)| length.as_millis() == 0) {
+            return Err(BadSettings::Zero { name });
+        }
+        Ok(Self {
+            link: Link::new(Address::parse(settings)?, settings.timeout, settings.connect_timeout),
+            prefix: settings.prefix.clone(),
+            keep: milliseconds(settings.keep),
+            claim: transition!("claim"),
+            intend: transition!("intend"),
+            complete: transition!("complete"),
+            release: transition!("release"),
+            ping: Transition::new("ping", include_str!("redis/ping.lua")),
+        })
+    }
+
+    /// Runs a transition on the event's two keys. The answer is a status and what belongs to it.
+    async fn run(
+        &self,
+        step: &'static str,
+        transition: &Transition,
+        key: &Key,
+        owner: Owner,
+        more: &[&str],
+    ) -> Result<(Instant, Vec<String>), Error> {
+        let video = format!("{}:{{{}}}", self.prefix, key.video);
+        let event = format!("{video}:e:{}", key.event);
+        let owner = owner.0.to_string();
+        let arguments = [&[owner.as_str(), self.keep.as_str()], more].concat();
+        let answer = self.link.run(transition, &[&video, &event], &arguments).await;
+        answer.map_err(|error| {
+            if error.code() == Some("WRONGTYPE") {
+                let text = format!("a key of another program is in its place: {error}");
+                let source = serde_json::Error::custom(text);
+                return Error::Unreadable { video: key.video.clone(), source };
+            }
+            refused_or_unavailable(step, error)
+        })
+    }
+}
+
+#[async_trait]
+impl Ledger for RedisLedger {
+    async fn claim(&self, key: &Key, owner: Owner, lease: Duration) -> Result<Claim, Error> {
+        const STEP: &str = "claiming a video in redis";
+        let (length, newest, at) = (milliseconds(lease), newest_field(key), event_time(key));
+        let arguments = [length.as_str(), &newest, &at];
+        let (sent, answer) = self.run(STEP, &self.claim, key, owner, &arguments).await?;
+        match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["done", record] => Ok(Claim::Done(read(&key.video, record)?)),
+            ["busy", wait] => {
+                Ok(Claim::Busy { retry_after: Duration::from_millis(number(STEP, wait)?) })
+            }
+            ["held", fence, record, intention, starts] => {
+                let lease = Lease {
+                    key: key.clone(),
+                    owner,
+                    fence: number(STEP, fence)?,
+                    deadline: sent + lease,
+                };
+                let starts = u32::try_from(number(STEP, starts)?).unwrap_or(u32::MAX);
+                let stored = (|| {
+                    let record = read_some(&key.video, record)?;
+                    Ok((record, read_some(&key.video, intention)?))
+                })();
+                match stored {
+                    Ok((record, intention)) => {
+                        let standing = record.map_or(Standing::Unknown, Standing::Ours);
+                        Ok(Claim::Acquired { lease, standing, intention, starts })
+                    }
+                    Err(error) => {
+                        // Nobody will work under this lease, so nobody else should wait for its end;
+                        // if that fails, it ends by itself.
+                        self.release(lease).await.ok();
+                        Err(error)
+                    }
+                }
+            }
+            _ => Err(odd(STEP)),
+        }
+    }
+
+    async fn intend(
+        &self,
+        lease: Lease,
+        intention: &Intention,
+        fresh: Duration,
+    ) -> Result<Lease, Error> {
+        const STEP: &str = "announcing a write in redis";
+        let (fence, length) = (lease.fence.to_string(), milliseconds(fresh));
+        let intention = write(STEP, intention)?;
+        let arguments = [fence.as_str(), &length, &intention];
+        let (sent, answer) =
+            self.run(STEP, &self.intend, &lease.key, lease.owner, &arguments).await?;
+        accepted(STEP, &lease.key, &answer)?;
+        Ok(Lease { deadline: sent + fresh, ..lease })
+    }
+
+    async fn complete(&self, lease: Lease, record: &Record) -> Result<(), Error> {
+        const STEP: &str = "storing the end of an event in redis";
+        let set = if matches!(record.outcome, Outcome::Set { .. }) { "1" } else { "0" };
+        let (fence, newest, at) =
+            (lease.fence.to_string(), newest_field(&lease.key), event_time(&lease.key));
+        let record = write(STEP, record)?;
+        let arguments = [fence.as_str(), &record, set, &newest, &at];
+        let (_, answer) =
+            self.run(STEP, &self.complete, &lease.key, lease.owner, &arguments).await?;
+        accepted(STEP, &lease.key, &answer)
+    }
+
+    async fn release(&self, lease: Lease) -> Result<(), Error> {
+        const STEP: &str = "freeing a video in redis";
+        let fence = lease.fence.to_string();
+        let (_, answer) = self.run(STEP, &self.release, &lease.key, lease.owner, &[&fence]).await?;
+        accepted(STEP, &lease.key, &answer)
+    }
+
+    async fn ping(&self) -> Result<(), Error> {
+        const STEP: &str = "asking redis whether it is there";
+        let key = format!("{}:ping", self.prefix);
+        let answer = self.link.run(&self.ping, &[&key], &["", &self.keep]).await;
+        answer.map(|_| ()).map_err(|error| refused_or_unavailable(STEP, error))
+    }
+}
+
+fn accepted(step: &'static str, key: &Key, answer: &[String]) -> Result<(), Error> {
+    match answer {
+        [status] if status == "ok" => Ok(()),
+        [status] if status == "lost" => Err(Error::LeaseLost { video: key.video.clone() }),
+        _ => Err(odd(step)),
+    }
+}
+
+fn refused_or_unavailable(step: &'static str, error: RedisError) -> Error {
+    let text = error.detail().unwrap_or_default();
+    let refused = match error.kind() {
+        ErrorKind::AuthenticationFailed | ErrorKind::Server(ServerErrorKind::NoPerm) => true,
+        // A script's own commands are refused under the code of the script's failure.
+        ErrorKind::Server(ServerErrorKind::ResponseError) => {
+            text.contains("unknown command") || text.contains("ACL failure")
+        }
+        ErrorKind::Extension => {
+            matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED"))
+        }
+        _ => false,
+    };
+    if refused {
+        Error::Refused { step, source: error.into() }
+    } else {
+        Error::unavailable(step, error)
+    }
+}
+
+fn odd(step: &'static str) -> Error {
+    Error::unavailable(step, "redis gave an answer that the script does not give")
+}
+
+fn number(step: &'static str, text: &str) -> Result<u64, Error> {
+    text.parse().map_err(|_| odd(step))
+}
+
+/// Rounded up, so that a lease is not shorter in Redis than its deadline says.
+fn milliseconds(length: Duration) -> String {
+    length.as_micros().div_ceil(1000).to_string()
+}
+
+fn newest_field(key: &Key) -> String {
+    format!("t:{}", key.cause)
+}
+
+fn event_time(key: &Key) -> String {
+    key.at.map(|at| at.as_millisecond().to_string()).unwrap_or_default()
+}
+
+fn write(step: &'static str, value: &impl serde::Serialize) -> Result<String, Error> {
+    serde_json::to_string(value).map_err(|error| Error::unavailable(step, error))
+}
+
+fn read<T: DeserializeOwned>(video: &VideoId, text: &str) -> Result<T, Error> {
+    serde_json::from_str(text).map_err(|source| Error::Unreadable { video: video.clone(), source })
+}
+
+fn read_some<T: DeserializeOwned>(video: &VideoId, text: &str) -> Result<Option<T>, Error> {
+    if text.is_empty() { Ok(None) } else { read(video, text).map(Some) }
+}

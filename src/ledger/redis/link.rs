@@ -1,0 +1,169 @@
+//! The way to Redis: one shared connection, opened when it is first needed and replaced when it is
+//! suspect, so that the ledger works again by itself once Redis does. The client's own
+//! ConnectionManager is no help: it keeps a connection that times out or has become read-only.
+
+use std::time::{Duration, Instant};
+
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
+
+use super::address::{Address, Connection};
+
+pub(super) struct Link {
+    address: Address,
+    /// Longest wait for an answer.
+    timeout: Duration,
+    /// Longest wait for a connection, finding the master and logging in included.
+    connect_timeout: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Counts connections, so that many calls that fail together replace it once.
+    generation: u64,
+    connection: Option<Connection>,
+    failed: Option<(Instant, RedisError)>,
+}
+
+/// A script with its text, for a server that does not know it (any more).
+pub(super) struct Transition {
+    name: &'static str,
+    code: &'static str,
+    hash: String,
+}
+
+impl Transition {
+    pub fn new(name: &'static str, code: &'static str) -> Self {
+        Self { name, code, hash: Script::new(code).get_hash().to_owned() }
+    }
+
+    /// `EVALSHA hash keys... name arguments...`, or the same with the whole text.
+    fn command(&self, whole: bool, keys: &[&str], arguments: &[&str]) -> Cmd {
+        let mut command = redis::cmd(if whole { "EVAL" } else { "EVALSHA" });
+        command.arg(if whole { self.code } else { &self.hash });
+        command.arg(keys.len()).arg(keys).arg(self.name).arg(arguments);
+        command
+    }
+}
+
+impl Link {
+    pub fn new(address: Address, timeout: Duration, connect_timeout: Duration) -> Self {
+        Self { address, timeout, connect_timeout, state: Mutex::default() }
+    }
+
+    /// Runs a transition. If the connection breaks or does not answer in time, nobody knows whether it
+    /// ran: it is run once more over a new connection, which is safe because transitions are idempotent
+    /// for their owner. Takes at most twice `connect_timeout + timeout`. Answers with the moment from
+    /// which the answered run counts, too.
+    pub async fn run(
+        &self,
+        transition: &Transition,
+        keys: &[&str],
+        arguments: &[&str],
+    ) -> RedisResult<(Instant, Vec<String>)> {
+        match self.run_once(transition, keys, arguments).await {
+            Err(Broken::InUse(error)) => {
+                tracing::debug!(transition = transition.name, %error, "running it again");
+                self.run_once(transition, keys, arguments).await
+            }
+            outcome => outcome,
+        }
+        .map_err(Broken::into_error)
+    }
+
+    async fn run_once(
+        &self,
+        transition: &Transition,
+        keys: &[&str],
+        arguments: &[&str],
+    ) -> Result<(Instant, Vec<String>), Broken> {
+        let (generation, mut connection) = self.connection().await.map_err(Broken::Not)?;
+        let sent = Instant::now();
+        let answer = timeout(self.timeout, async {
+            let known = transition.command(false, keys, arguments);
+            match known.query_async(&mut connection).await {
+                Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
+                    transition.command(true, keys, arguments).query_async(&mut connection).await
+                }
+                answer => answer,
+            }
+        })
+        .await
+        .unwrap_or_else(|_| Err(timed_out("no answer in time")));
+        match answer {
+            Ok(answer) => Ok((sent, answer)),
+            Err(error) if is_suspect(&error) => {
+                self.replace(generation).await;
+                Err(Broken::InUse(error))
+            }
+            Err(error) => Err(Broken::Not(error)),
+        }
+    }
+
+    async fn connection(&self) -> RedisResult<(u64, Connection)> {
+        let asked = Instant::now();
+        let mut state = self.state.lock().await;
+        if let Some(connection) = &state.connection {
+            return Ok((state.generation, connection.clone()));
+        }
+        // An attempt that ended while this call waited speaks for it, too: otherwise the calls of an
+        // outage would queue up and try one after the other.
+        if let Some((at, error)) = &state.failed
+            && *at >= asked
+        {
+            return Err(error.clone());
+        }
+        let attempt = timeout(self.connect_timeout, self.address.connect(self.connect_timeout));
+        match attempt.await.unwrap_or_else(|_| Err(timed_out("no connection in time"))) {
+            Ok(connection) => {
+                state.generation += 1;
+                state.connection = Some(connection.clone());
+                Ok((state.generation, connection))
+            }
+            Err(error) => {
+                state.failed = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    async fn replace(&self, generation: u64) {
+        let mut state = self.state.lock().await;
+        if state.generation == generation && state.connection.take().is_some() {
+            tracing::warn!("connection to redis given up; opening another");
+        }
+    }
+}
+
+enum Broken {
+    /// The connection failed while it was used.
+    InUse(RedisError),
+    /// The connection is in order, or there was none.
+    Not(RedisError),
+}
+
+impl Broken {
+    fn into_error(self) -> RedisError {
+        match self {
+            Self::InUse(error) | Self::Not(error) => error,
+        }
+    }
+}
+
+/// Whether the connection must not be used again. An answer that is merely unwelcome speaks for it; one
+/// of a server that has become a replica, or that knows us no more, does not.
+fn is_suspect(error: &RedisError) -> bool {
+    use ServerErrorKind::{ClusterDown, MasterDown, ReadOnly};
+    match error.kind() {
+        ErrorKind::Server(ReadOnly | MasterDown | ClusterDown) => true,
+        ErrorKind::Server(_) | ErrorKind::UnexpectedReturnType => false,
+        ErrorKind::Extension => matches!(error.code(), Some("NOAUTH" | "WRONGPASS")),
+        _ => true,
+    }
+}
+
+fn timed_out(what: &'static str) -> RedisError {
+    std::io::Error::new(std::io::ErrorKind::TimedOut, what).into()
+}

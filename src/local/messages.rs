@@ -1,0 +1,187 @@
+//! The rows of the queue: what waits and what is dead. Plain SQL, no waiting and no state.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+use jiff::Timestamp;
+use rusqlite::{Connection, OptionalExtension, Result, Row, named_params};
+
+use crate::queue::{Depth, Failures, Message};
+
+/// A message that could not be handled, as it is kept for people to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DeadLetter {
+    pub id: i64,
+    /// With its attempts and its first and last failure.
+    pub message: Message,
+    /// The [`Reason`](crate::error::Reason) as text.
+    pub reason: String,
+    pub published: Timestamp,
+    pub died: Timestamp,
+}
+
+const COLUMNS: &str =
+    "name, kind, body, attempts, deferrals, failing_since, first_error, last_error";
+
+pub(super) fn add(connection: &Connection, message: &Message, now: i64) -> Result<()> {
+    let mut statement = connection.prepare_cached(&format!(
+        "INSERT INTO message (due, delay, added, {COLUMNS})
+         VALUES (:now, 0, :now, :name, :kind, :body, :attempts, :deferrals, :since, :first, :last)"
+    ))?;
+    let failures = message.failures.as_ref();
+    statement.execute(named_params! {
+        ":now": now,
+        ":name": message.id,
+        ":kind": message.kind,
+        ":body": &message.body[..],
+        ":attempts": message.attempts,
+        ":deferrals": message.deferrals,
+        ":since": failures.map(|failures| failures.since.as_millisecond()),
+        ":first": failures.map(|failures| &failures.first),
+        ":last": failures.map(|failures| &failures.last),
+    })?;
+    Ok(())
+}
+
+/// The messages that are due, in order, without those of `skip`: at most `count`, and no more after
+/// `bytes` have been read.
+pub(super) fn due(
+    connection: &Connection,
+    now: i64,
+    skip: &HashSet<i64>,
+    count: usize,
+    bytes: usize,
+) -> Result<Vec<(i64, Message)>> {
+    let limit = i64::try_from(skip.len().saturating_add(count)).unwrap_or(i64::MAX);
+    let mut ids = connection
+        .prepare_cached("SELECT id FROM message WHERE due <= ?1 ORDER BY due, id LIMIT ?2")?;
+    let ids: Vec<i64> =
+        ids.query_map((now, limit), |row| row.get(0))?.collect::<Result<Vec<i64>>>()?;
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {COLUMNS} FROM message WHERE id = ?1"))?;
+    let mut found = Vec::new();
+    let mut size = 0;
+    for id in ids.into_iter().filter(|id| !skip.contains(id)).take(count) {
+        let message = statement.query_row([id], |row| read(row, 0))?;
+        size += message.body.len();
+        found.push((id, message));
+        if size >= bytes {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+pub(super) fn remove(connection: &Connection, id: i64) -> Result<()> {
+    connection.prepare_cached("DELETE FROM message WHERE id = ?1")?.execute([id])?;
+    Ok(())
+}
+
+/// Puts a message back, with what it has become, for when `delay` (ms) has passed.
+pub(super) fn put_back(
+    connection: &Connection,
+    id: i64,
+    message: &Message,
+    now: i64,
+    delay: i64,
+) -> Result<()> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE message SET due = :due, delay = :delay, attempts = :attempts,
+           deferrals = :deferrals, failing_since = :since, first_error = :first, last_error = :last
+         WHERE id = :id",
+    )?;
+    let failures = message.failures.as_ref();
+    statement.execute(named_params! {
+        ":id": id,
+        ":due": now.saturating_add(delay),
+        ":delay": delay,
+        ":attempts": message.attempts,
+        ":deferrals": message.deferrals,
+        ":since": failures.map(|failures| failures.since.as_millisecond()),
+        ":first": failures.map(|failures| &failures.first),
+        ":last": failures.map(|failures| &failures.last),
+    })?;
+    Ok(())
+}
+
+/// Moves a message to the dead letters, with what it has become.
+pub(super) fn bury(
+    connection: &Connection,
+    id: i64,
+    message: &Message,
+    now: i64,
+    reason: &str,
+) -> Result<()> {
+    put_back(connection, id, message, now, 0)?;
+    let mut statement = connection.prepare_cached(&format!(
+        "INSERT INTO dead (died, reason, added, {COLUMNS})
+         SELECT ?2, ?3, added, {COLUMNS} FROM message WHERE id = ?1"
+    ))?;
+    statement.execute((id, now, reason))?;
+    remove(connection, id)
+}
+
+/// Counts the delays afresh of messages that are further away than their delay, which only happens
+/// when the clock was set back.
+pub(super) fn count_delays_again(connection: &Connection, now: i64) -> Result<()> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE message SET due = ?1 + delay WHERE due > ?1 AND due > ?1 + delay",
+    )?;
+    statement.execute([now])?;
+    Ok(())
+}
+
+/// `ready` includes what was taken and is not settled.
+pub(super) fn depth(connection: &Connection, now: i64) -> Result<Depth> {
+    let count = |sql: &str| -> Result<u64> {
+        let found: Option<i64> =
+            connection.prepare_cached(sql)?.query_row([now], |row| row.get(0)).optional()?;
+        Ok(found.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+    };
+    Ok(Depth {
+        ready: count("SELECT count(*) FROM message WHERE due <= ?1")?,
+        delayed: count("SELECT count(*) FROM message WHERE due > ?1")?,
+        dead: count("SELECT count(*) FROM dead WHERE ?1 IS NOT NULL")?,
+    })
+}
+
+/// The oldest dead letters first.
+pub(super) fn dead(connection: &Connection, limit: usize) -> Result<Vec<DeadLetter>> {
+    let mut statement = connection.prepare_cached(&format!(
+        "SELECT id, reason, added, died, {COLUMNS} FROM dead ORDER BY id LIMIT ?1"
+    ))?;
+    let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+        Ok(DeadLetter {
+            id: row.get(0)?,
+            reason: row.get(1)?,
+            published: time(row.get(2)?),
+            died: time(row.get(3)?),
+            message: read(row, 4)?,
+        })
+    })?;
+    rows.collect()
+}
+
+fn read(row: &Row<'_>, first: usize) -> Result<Message> {
+    let since: Option<i64> = row.get(first + 5)?;
+    let failures = match since {
+        Some(since) => Some(Failures {
+            since: time(since),
+            first: row.get(first + 6)?,
+            last: row.get(first + 7)?,
+        }),
+        None => None,
+    };
+    Ok(Message {
+        id: row.get(first)?,
+        kind: row.get(first + 1)?,
+        body: Bytes::from(row.get::<_, Vec<u8>>(first + 2)?),
+        attempts: row.get(first + 3)?,
+        deferrals: row.get(first + 4)?,
+        failures,
+    })
+}
+
+fn time(milliseconds: i64) -> Timestamp {
+    Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::UNIX_EPOCH)
+}

@@ -1,0 +1,69 @@
+-- Version 1. Times are milliseconds since 1970 by the machine's clock unless said otherwise.
+CREATE TABLE message (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  due INTEGER NOT NULL,
+  -- What `due` was counted with, so that it can be counted again after the clock was set back.
+  delay INTEGER NOT NULL,
+  added INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  body BLOB NOT NULL,
+  attempts INTEGER NOT NULL,
+  deferrals INTEGER NOT NULL,
+  failing_since INTEGER,
+  first_error TEXT,
+  last_error TEXT
+) STRICT;
+CREATE INDEX message_due ON message (due, id);
+
+CREATE TABLE dead (
+  id INTEGER PRIMARY KEY AUTOINCREMENT,
+  died INTEGER NOT NULL,
+  reason TEXT NOT NULL,
+  added INTEGER NOT NULL,
+  name TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  body BLOB NOT NULL,
+  attempts INTEGER NOT NULL,
+  deferrals INTEGER NOT NULL,
+  failing_since INTEGER,
+  first_error TEXT,
+  last_error TEXT
+) STRICT;
+
+CREATE TABLE video (
+  video TEXT PRIMARY KEY,
+  owner TEXT,
+  -- By the worker's monotonic clock: means nothing to any later opening of the file.
+  until INTEGER NOT NULL,
+  fence INTEGER NOT NULL,
+  intention TEXT,
+  record TEXT,
+  touched INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX video_leased ON video (video) WHERE owner IS NOT NULL;
+CREATE INDEX video_touched ON video (touched);
+
+-- The newest EventTime for which a cover was set, for each kind of cause.
+CREATE TABLE newest (
+  video TEXT NOT NULL REFERENCES video ON DELETE CASCADE,
+  cause TEXT NOT NULL,
+  at INTEGER NOT NULL,
+  PRIMARY KEY (video, cause)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE event_done (
+  video TEXT NOT NULL,
+  event TEXT NOT NULL,
+  starter TEXT,
+  starts INTEGER NOT NULL,
+  done TEXT,
+  done_by TEXT,
+  touched INTEGER NOT NULL,
+  PRIMARY KEY (video, event)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX event_done_touched ON event_done (touched);
+
+-- One row, counted up to find out whether anything can be written.
+CREATE TABLE ping (at INTEGER NOT NULL) STRICT;
+INSERT INTO ping VALUES (0);
