@@ -10,3 +10,4 @@ pub mod queue;
 pub mod telemetry;
 pub mod tls;
 pub mod vod;
+pub mod sim;

@@ -1,0 +1,486 @@
+//! A simulated VOD account over HTTP, for tests and for the demo: it checks signatures, clock, nonces
+//! and quotas, answers with the documented JSON, keeps videos with drawn pictures, sends callbacks, and
+//! misbehaves on demand. It journals every call and every change of a cover. An oracle: it is written
+//! from VOD's documentation and must never use this crate's VOD client.
+//!
+//! Besides the API at `/` (and the pictures) it serves an unsigned control plane in JSON:
+//!
+//! | route | effect |
+//! |---|---|
+//! | `GET /_sim/health` | `ok` |
+//! | `GET /_sim/journal?since=SEQ&video=ID` | calls with a higher number: `{"calls", "last"}` |
+//! | `GET /_sim/changes?since=SEQ&by=api&video=ID` | changes of covers: `{"changes", "last"}` |
+//! | `GET /_sim/covers?video=ID` | `{"ID": "URL" or null}` |
+//! | `GET /_sim/videos` | all videos |
+//! | `POST /_sim/videos` | adds one; the body is a [`NewVideo`], every member optional |
+//! | `POST /_sim/edit` | `{"video", "url"}`: a person sets a cover in the console |
+//! | `GET /_sim/events?video=ID` | the videos' events as NDJSON, once and in order |
+//! | `GET /_sim/events?duplicates=0.3&shuffle=1` | the same with extra copies, shuffled |
+//! | `GET /_sim/events?kind=changes` | the MediaBaseChangeComplete events so far |
+//! | `POST /_sim/emit?video=ID` | sends callbacks now, and answers when all are through |
+//! | `GET /_sim/lost` | callbacks that were given up |
+//! | `GET`, `PUT`, `DELETE /_sim/faults` | a list of texts such as `"error-5xx=0.1"`, see [`Fault`] |
+//! | `PUT /_sim/secret` | `{"access_key_id", "access_key_secret", "security_token"}`, all optional |
+//! | `POST /_sim/pause` | `{"seconds"}`: refuses connections for this long |
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use jiff::{SignedDuration, Timestamp};
+use tokio::net::TcpSocket;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+mod account;
+mod api;
+mod auth;
+mod callback;
+mod control;
+mod draw;
+mod event;
+mod fault;
+mod http;
+mod listener;
+mod nonce;
+mod quota;
+mod reply;
+mod sign_url;
+mod text;
+mod video;
+
+pub use account::{By, Call, CoverChange, LostCallback, MAX_JOURNAL, Verdict};
+pub use api::Operation;
+pub use callback::Callback;
+pub use fault::{BadFault, Fault, Kind};
+pub use text::Text;
+pub use video::{BadVideo, MAX_SNAPSHOTS, NewVideo, StartingCover};
+
+use account::Account;
+use auth::Key;
+
+/// Events that [`Simulator::emit`] works on at one time. More than leave at once, because one that
+/// failed pauses before its next try.
+const EMITTED_AT_ONCE: usize = 256;
+
+/// What a simulator is like. By default 100 videos with VOD's default cover, quotas enforced, no
+/// latency, no faults, no callbacks, and the key of the published examples.
+#[derive(Clone)]
+pub struct Settings {
+    pub videos: u32,
+    /// Videos, pictures, duplicates, order of events and luck of faults follow from it.
+    pub seed: u64,
+    /// Whether the account's quotas are enforced.
+    pub qps: bool,
+    /// Added to every call, before it takes effect.
+    pub latency: Duration,
+    pub faults: Vec<Fault>,
+    pub access_key_id: String,
+    pub access_key_secret: String,
+    /// Makes the key an STS key: calls must carry this token.
+    pub security_token: Option<String>,
+    pub callback: Option<Callback>,
+    /// Whether VOD has made the middle snapshot the cover already. Without, the first update of each
+    /// video changes its cover, whichever picture it is.
+    pub default_covers: bool,
+    /// Sends the SnapshotComplete of cover and sprite snapshots apart.
+    pub separate_events: bool,
+    /// Turns URL signing on: pictures need an auth_key made with this key, and answers carry it.
+    pub url_key: Option<String>,
+    /// Allows an address other than loopback. Everybody who reaches it can use the control plane.
+    pub public: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            videos: 100,
+            seed: 1,
+            qps: true,
+            latency: Duration::ZERO,
+            faults: Vec::new(),
+            access_key_id: "testid".to_owned(),
+            access_key_secret: "testsecret".to_owned(),
+            security_token: None,
+            callback: None,
+            default_covers: true,
+            separate_events: false,
+            url_key: None,
+            public: false,
+        }
+    }
+}
+
+/// A running simulator. Clones are handles to the same one; it runs until [`Simulator::stop`] or until
+/// its runtime ends.
+#[derive(Clone)]
+pub struct Simulator(Arc<Inner>);
+
+struct Inner {
+    address: SocketAddr,
+    seed: u64,
+    latency: Duration,
+    separate_events: bool,
+    account: Mutex<Account>,
+    key: Mutex<Arc<Key>>,
+    nonces: Mutex<nonce::Nonces>,
+    quota: Mutex<quota::Quota>,
+    faults: Mutex<fault::Faults>,
+    clock_offset: Mutex<SignedDuration>,
+    url_key: sign_url::UrlKey,
+    sender: Option<callback::Sender>,
+    drawing: Semaphore,
+    service: tokio::sync::Mutex<Service>,
+}
+
+enum Service {
+    Up { task: JoinHandle<()>, connections: CancellationToken },
+    Paused(TcpSocket),
+    Stopped,
+}
+
+/// What became of callbacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Emission {
+    pub delivered: usize,
+    pub lost: usize,
+}
+
+impl Simulator {
+    /// Binds the address (port 0 for any free one) and serves in tokio tasks. Fails if the address is
+    /// taken, or not loopback while [`Settings::public`] is off.
+    pub async fn start(listen: SocketAddr, settings: Settings) -> io::Result<Self> {
+        if !listen.ip().is_loopback() && !settings.public {
+            let why = format!("the simulator listens on loopback addresses only, not on {listen}");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        let socket = listener::reserve(listen)?;
+        let address = socket.local_addr()?;
+        let sender = settings.callback.map(callback::Sender::new).transpose();
+        let account =
+            Account::new(base(address), settings.seed, settings.videos, settings.default_covers);
+        let key = Key {
+            id: settings.access_key_id,
+            secret: settings.access_key_secret,
+            token: settings.security_token,
+        };
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let simulator = Self(Arc::new(Inner {
+            address,
+            seed: settings.seed,
+            latency: settings.latency,
+            separate_events: settings.separate_events,
+            account: Mutex::new(account),
+            key: Mutex::new(Arc::new(key)),
+            nonces: Mutex::new(nonce::Nonces::new(Timestamp::now())),
+            quota: Mutex::new(quota::Quota::new(settings.qps)),
+            faults: Mutex::new(fault::Faults::new(settings.faults, settings.seed)),
+            clock_offset: Mutex::new(SignedDuration::ZERO),
+            url_key: sign_url::UrlKey {
+                enforced: settings.url_key.is_some(),
+                key: settings.url_key.unwrap_or_else(|| "aliyunvodexp1234".to_owned()),
+            },
+            sender: sender.map_err(io::Error::other)?,
+            drawing: Semaphore::new(processors),
+            service: tokio::sync::Mutex::new(Service::Stopped),
+        }));
+        *simulator.0.service.lock().await = simulator.serve(socket)?;
+        Ok(simulator)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0.address
+    }
+
+    /// `http://HOST:PORT`, for VOD_ENDPOINT. A wildcard address is given as loopback.
+    pub fn endpoint(&self) -> String {
+        base(self.0.address)
+    }
+
+    /// Closes the port and resets every connection, as if the machine were gone: connections are
+    /// refused, the state stays. Calls that wait for their latency still take effect.
+    pub async fn pause(&self) -> io::Result<()> {
+        let mut service = self.0.service.lock().await;
+        if let Service::Up { .. } = &*service {
+            take_down(&mut service).await;
+            *service = Service::Paused(listener::reserve(self.0.address)?);
+        }
+        Ok(())
+    }
+
+    /// Serves again at the same address. Does nothing unless paused.
+    pub async fn resume(&self) -> io::Result<()> {
+        let mut service = self.0.service.lock().await;
+        match std::mem::replace(&mut *service, Service::Stopped) {
+            Service::Paused(socket) => *service = self.serve(socket)?,
+            other => *service = other,
+        }
+        Ok(())
+    }
+
+    /// Closes the port and all connections for good. The journal can still be read.
+    pub async fn stop(&self) {
+        let mut service = self.0.service.lock().await;
+        take_down(&mut service).await;
+    }
+
+    fn serve(&self, socket: TcpSocket) -> io::Result<Service> {
+        let connections = CancellationToken::new();
+        let listener = listener::Connections::listen(socket, connections.clone())?;
+        let service =
+            http::router(self.clone()).into_make_service_with_connect_info::<listener::Peer>();
+        let serve = axum::serve(listener, service);
+        let task = tokio::spawn(async move {
+            // It ends with the task only; a connection that cannot be accepted is the listener's affair.
+            let _ = serve.await;
+        });
+        Ok(Service::Up { task, connections })
+    }
+}
+
+/// What happened, and what is.
+impl Simulator {
+    /// The latest [`MAX_JOURNAL`] calls.
+    pub fn journal(&self) -> Vec<Call> {
+        self.journal_since(0)
+    }
+
+    /// Calls with a number above `seq`.
+    pub fn journal_since(&self, seq: u64) -> Vec<Call> {
+        self.account().journal.since(seq)
+    }
+
+    /// The latest [`MAX_JOURNAL`] changes, the default covers of new videos among them.
+    pub fn cover_changes(&self) -> Vec<CoverChange> {
+        self.cover_changes_since(0)
+    }
+
+    /// Changes with a number above `seq`.
+    pub fn cover_changes_since(&self, seq: u64) -> Vec<CoverChange> {
+        self.account().changes.since(seq)
+    }
+
+    pub fn cover_of(&self, video: &str) -> Option<String> {
+        self.account().video(video)?.cover.as_deref().map(str::to_owned)
+    }
+
+    /// All ids, in the order in which the videos were added.
+    pub fn videos(&self) -> Vec<String> {
+        self.account().videos.iter().map(|video| video.id.to_string()).collect()
+    }
+
+    /// The addresses of a video's cover snapshots, in order.
+    pub fn snapshots_of(&self, video: &str) -> Vec<String> {
+        let account = self.account();
+        let Some(video) = account.video(video) else { return Vec::new() };
+        let url = |number| account.url(&video.snapshot_path(number));
+        (1..=video.snapshots).map(url).collect()
+    }
+
+    /// The address (without auth_key) and the score of a video's smart thumbnails.
+    pub fn smart_thumbnails_of(&self, video: &str) -> Vec<(String, f64)> {
+        let account = self.account();
+        let Some(video) = account.video(video) else { return Vec::new() };
+        let one = |thumbnail: video::Thumbnail| (account.url(&thumbnail.path), thumbnail.score);
+        video.thumbnails().into_iter().map(one).collect()
+    }
+
+    /// The callbacks that were given up, at most the latest 20,000.
+    pub fn lost_callbacks(&self) -> Vec<LostCallback> {
+        self.account().lost.since(0)
+    }
+
+    /// The number of callbacks that were answered with 200.
+    pub fn delivered_callbacks(&self) -> u64 {
+        self.account().delivered
+    }
+}
+
+/// Events.
+impl Simulator {
+    /// The SnapshotComplete bodies of one video; none if there is no such video.
+    pub fn events(&self, video: &str) -> Vec<Bytes> {
+        let account = self.account();
+        let video = account.video(video);
+        video.map_or_else(Vec::new, |video| {
+            event::snapshots_complete(&account, video, self.0.separate_events)
+        })
+    }
+
+    /// Those of all videos, in the order in which the videos were added.
+    pub fn all_events(&self) -> Vec<Bytes> {
+        let account = self.account();
+        let of = |video| event::snapshots_complete(&account, video, self.0.separate_events);
+        account.videos.iter().flat_map(of).collect()
+    }
+
+    /// Those of all videos with `duplicates` extra copies each on average (1.0: exactly one), in an
+    /// order that follows from the seed.
+    pub fn shuffled_events(&self, duplicates: f64) -> Vec<Bytes> {
+        event::shuffled(self.all_events(), duplicates, self.0.seed)
+    }
+
+    /// The MediaBaseChangeComplete bodies of the API's changes so far, at most the latest 20,000.
+    pub fn base_change_events(&self) -> Vec<Bytes> {
+        self.account().base_changes.since(0)
+    }
+
+    /// Sends the events of all videos to the callback URL, shuffled and with its duplicates, and ends
+    /// when each was taken or given up. `None` if there is no callback.
+    pub async fn emit(&self) -> Option<Emission> {
+        let duplicates = self.0.sender.as_ref()?.settings.duplicates;
+        self.emit_events(self.shuffled_events(duplicates)).await
+    }
+
+    /// Sends these bodies to the callback URL.
+    pub async fn emit_events(&self, events: Vec<Bytes>) -> Option<Emission> {
+        let sender = self.0.sender.as_ref()?;
+        let mut sent = stream::iter(events)
+            .map(|event| self.send(sender.clone(), event))
+            .buffer_unordered(EMITTED_AT_ONCE);
+        let mut emission = Emission { delivered: 0, lost: 0 };
+        while let Some(delivered) = sent.next().await {
+            *(if delivered { &mut emission.delivered } else { &mut emission.lost }) += 1;
+        }
+        Some(emission)
+    }
+
+    /// Sends what a call caused, without waiting.
+    fn call_back(&self, events: Vec<Bytes>) {
+        let Some(sender) = &self.0.sender else { return };
+        for event in events {
+            let (simulator, sender) = (self.clone(), sender.clone());
+            tokio::spawn(async move { simulator.send(sender, event).await });
+        }
+    }
+
+    async fn send(&self, sender: callback::Sender, body: Bytes) -> bool {
+        let sent = sender.send(body.clone()).await;
+        let at = self.now();
+        let mut account = self.account();
+        match sent {
+            Ok(()) => account.delivered += 1,
+            Err(why) => {
+                account.lost.push(|_| LostCallback { at, body, why });
+                return false;
+            }
+        }
+        true
+    }
+}
+
+/// What a test does to it.
+impl Simulator {
+    /// The new video's id. It sends no callback by itself.
+    pub fn add_video(&self, new: NewVideo) -> Result<String, BadVideo> {
+        let now = self.now();
+        self.account().add(new, now).map(|id| id.to_string())
+    }
+
+    /// A person sets a cover in the console; false if there is no such video. Whether that sends a
+    /// MediaBaseChangeComplete is not documented; here it does not.
+    pub fn edit_cover(&self, video: &str, url: &str) -> bool {
+        let now = self.now();
+        self.account().set_cover(video, url, By::Editor, now).is_some()
+    }
+
+    /// Replaces all faults.
+    pub fn set_faults(&self, faults: Vec<Fault>) {
+        self.faults().set(faults);
+    }
+
+    pub fn clear_faults(&self) {
+        self.set_faults(Vec::new());
+    }
+
+    /// From now on only calls signed with this secret pass.
+    pub fn set_secret(&self, secret: &str) {
+        let key = Key { secret: secret.to_owned(), ..self.key().as_ref().clone() };
+        self.set_key(Arc::new(key));
+    }
+
+    /// From now on calls must carry this STS token, or none.
+    pub fn set_security_token(&self, token: Option<&str>) {
+        let key = Key { token: token.map(str::to_owned), ..self.key().as_ref().clone() };
+        self.set_key(Arc::new(key));
+    }
+
+    /// Makes VOD's clock differ from this machine's.
+    pub fn set_clock_offset(&self, offset: SignedDuration) {
+        *lock(&self.0.clock_offset) = offset;
+    }
+}
+
+/// What the parts of the simulator share. A lock is held for one step and never across an await.
+impl Simulator {
+    fn account(&self) -> MutexGuard<'_, Account> {
+        lock(&self.0.account)
+    }
+
+    fn key(&self) -> Arc<Key> {
+        lock(&self.0.key).clone()
+    }
+
+    fn set_key(&self, key: Arc<Key>) {
+        *lock(&self.0.key) = key;
+    }
+
+    fn nonces(&self) -> MutexGuard<'_, nonce::Nonces> {
+        lock(&self.0.nonces)
+    }
+
+    fn quota(&self) -> MutexGuard<'_, quota::Quota> {
+        lock(&self.0.quota)
+    }
+
+    fn faults(&self) -> MutexGuard<'_, fault::Faults> {
+        lock(&self.0.faults)
+    }
+
+    fn url_key(&self) -> &sign_url::UrlKey {
+        &self.0.url_key
+    }
+
+    fn latency(&self) -> Duration {
+        self.0.latency
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now().saturating_add(*lock(&self.0.clock_offset)).unwrap_or(Timestamp::MAX)
+    }
+
+    async fn permit_to_draw(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed, so this is always some permit.
+        self.0.drawing.acquire().await.ok()
+    }
+}
+
+async fn take_down(service: &mut Service) {
+    if let Service::Up { task, connections } = std::mem::replace(service, Service::Stopped) {
+        connections.cancel();
+        task.abort();
+        // The listener is closed when the task is gone; that it was aborted is no news.
+        let _ = task.await;
+    }
+}
+
+fn base(address: SocketAddr) -> String {
+    let mut address = address;
+    if address.ip().is_unspecified() {
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    format!("http://{address}")
+}
+
+/// A panic while the lock was held cannot leave anything half written that matters to a test more than
+/// going on does.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,280 @@
+//! One simulated video: its snapshots and smart thumbnails, and where they lie. Everything that is not
+//! stored follows from the video's own seed, so ten thousand videos cost a few megabytes.
+//!
+//! Documentation: VOD takes 1 to 8 cover snapshots of each upload and makes the middle one the cover.
+//! <https://www.alibabacloud.com/help/en/vod/user-guide/set-the-video-thumbnail>
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::text::Text;
+
+/// VOD's bound on automatic cover snapshots.
+pub const MAX_SNAPSHOTS: u8 = 8;
+
+/// A video to be added by a test. The default has 8 snapshots, no smart thumbnail and VOD's default
+/// cover.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct NewVideo {
+    /// 1 to 64 letters, digits, `-` and `_`; made up when absent.
+    pub id: Option<String>,
+    pub title: Option<String>,
+    /// 0 to 8. A video without snapshots (audio only) sends a SnapshotComplete that failed.
+    pub snapshots: u8,
+    /// Entries of ListAIImageInfo, 0 to 8: png and gif by turns.
+    pub smart: u8,
+    pub cover: StartingCover,
+    /// VOD's status: `Normal`, `Uploading`, ...
+    pub status: String,
+    /// Belongs to an application that the key has no permission for.
+    pub forbidden: bool,
+    /// UserData.Extend of the upload, sent along with every event.
+    pub extend: Option<Value>,
+}
+
+impl Default for NewVideo {
+    fn default() -> Self {
+        Self {
+            id: None,
+            title: None,
+            snapshots: MAX_SNAPSHOTS,
+            smart: 0,
+            cover: StartingCover::Default,
+            status: "Normal".to_owned(),
+            forbidden: false,
+            extend: None,
+        }
+    }
+}
+
+/// The cover that a video has before anybody calls the API. In JSON `"default"`, `"none"` or the URL.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "String")]
+pub enum StartingCover {
+    /// VOD has taken the middle snapshot.
+    Default,
+    None,
+    /// Given at upload, or chosen before the snapshots were ready.
+    Given(String),
+}
+
+impl From<String> for StartingCover {
+    fn from(text: String) -> Self {
+        match text.as_str() {
+            "default" => Self::Default,
+            "none" => Self::None,
+            _ => Self::Given(text),
+        }
+    }
+}
+
+/// Why a video cannot be added.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum BadVideo {
+    #[error("there is a video {0} already")]
+    Exists(String),
+    #[error("{0:?} is no video id: use 1 to 64 letters, digits, - and _")]
+    BadId(String),
+    #[error("a video has 0 to {MAX_SNAPSHOTS} snapshots and as many smart thumbnails, not {0}")]
+    TooMany(u8),
+}
+
+pub(super) struct Video {
+    pub id: Text,
+    pub title: String,
+    pub description: String,
+    pub tags: String,
+    pub category: Option<i64>,
+    pub cover: Option<Text>,
+    pub seed: u64,
+    pub snapshots: u8,
+    pub smart: u8,
+    pub status: String,
+    pub forbidden: bool,
+    pub extend: Option<Value>,
+    pub created: Timestamp,
+    pub modified: Timestamp,
+}
+
+/// One entry of ListAIImageInfo.
+pub(super) struct Thumbnail {
+    pub info_id: String,
+    pub job: String,
+    pub path: String,
+    pub format: &'static str,
+    pub score: f64,
+}
+
+/// A picture that belongs to a video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub(super) enum Picture {
+    /// A cover snapshot, from 1.
+    Snapshot(u8),
+    Sprite,
+    /// A smart thumbnail, from 1.
+    Smart(u8),
+}
+
+impl Video {
+    /// The video number `index` of the account. Ids never repeat for one seed: the second half is a
+    /// one-to-one function of the index.
+    pub fn generated(seed: u64, index: u32) -> Self {
+        let own = mix(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(u64::from(index)));
+        let mut random = fastrand::Rng::with_seed(own);
+        let id = format!("{:016x}{own:016x}", random.u64(..));
+        let snapshots = random.u8(1..=MAX_SNAPSHOTS);
+        let smart = if random.u8(..10) < 4 { random.u8(2..=4) } else { 0 };
+        let day = 1_767_225_600; // 2026-01-01T00:00:00Z
+        let uploaded =
+            Timestamp::from_second(day + i64::from(index)).unwrap_or(Timestamp::UNIX_EPOCH);
+        let title = title(&mut random, index);
+        let new = NewVideo { title: Some(title), snapshots, smart, ..NewVideo::default() };
+        Self::added(id, own, new, uploaded)
+    }
+
+    pub fn added(id: String, seed: u64, new: NewVideo, now: Timestamp) -> Self {
+        Self {
+            title: new.title.unwrap_or_else(|| format!("Video {id}")),
+            id: id.into(),
+            description: String::new(),
+            tags: String::new(),
+            category: None,
+            cover: None,
+            seed,
+            snapshots: new.snapshots,
+            smart: new.smart,
+            status: new.status,
+            forbidden: new.forbidden,
+            extend: new.extend,
+            created: now,
+            modified: now,
+        }
+    }
+
+    /// VOD's own choice: number N/2 + 1 of N.
+    pub fn middle(&self) -> Option<u8> {
+        (self.snapshots > 0).then_some(self.snapshots / 2 + 1).map(|n| n.min(self.snapshots))
+    }
+
+    /// The path of the cover snapshots with VOD's placeholder for the serial number.
+    pub fn snapshot_pattern(&self) -> String {
+        format!("{}/covers/{}-{{SnapshotCount}}.jpg", self.id, self.hash(1))
+    }
+
+    pub fn sprite_pattern(&self) -> String {
+        format!("{}/covers/sprite/{}-{{SnapshotCount}}.jpg", self.id, self.hash(2))
+    }
+
+    pub fn snapshot_path(&self, number: u8) -> String {
+        format!("{}/covers/{}-{number:05}.jpg", self.id, self.hash(1))
+    }
+
+    pub fn snapshot_job(&self) -> String {
+        self.hash(3)
+    }
+
+    pub fn sprite_job(&self) -> String {
+        self.hash(4)
+    }
+
+    /// In no particular order of score, as the documentation promises none.
+    pub fn thumbnails(&self) -> Vec<Thumbnail> {
+        let one = |number: u8| {
+            let mut random = fastrand::Rng::with_seed(self.seed ^ u64::from(number) << 8);
+            let format = if number % 2 == 1 { "png" } else { "gif" };
+            Thumbnail {
+                info_id: self.hash(16 + u64::from(number)),
+                job: self.hash(5),
+                path: format!("{}/image/ai/{}-{number:05}.{format}", self.id, self.hash(6)),
+                format,
+                score: 3.0 + random.f64() * 4.0,
+            }
+        };
+        (1..=self.smart).map(one).collect()
+    }
+
+    /// Which of its pictures lies at a path below the video's id.
+    pub fn picture(&self, path: &str) -> Option<Picture> {
+        let is = |found: &String| found.split_once('/').is_some_and(|(_, rest)| rest == path);
+        if is(&self.sprite_pattern().replace("{SnapshotCount}", "00001")) && self.snapshots > 0 {
+            return Some(Picture::Sprite);
+        }
+        let snapshot = (1..=self.snapshots).find(|number| is(&self.snapshot_path(*number)));
+        let smart = || self.thumbnails().iter().position(|thumbnail| is(&thumbnail.path));
+        snapshot.map(Picture::Snapshot).or_else(|| smart().map(|at| Picture::Smart(at as u8 + 1)))
+    }
+
+    fn hash(&self, purpose: u64) -> String {
+        let high = mix(self.seed ^ purpose.rotate_left(32));
+        format!("{high:016x}{:016x}", mix(high.wrapping_add(purpose)))
+    }
+}
+
+/// The end of SplitMix64: one-to-one, and close inputs give outputs that look unrelated.
+pub(super) fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}
+
+fn title(random: &mut fastrand::Rng, index: u32) -> String {
+    const WHEN: [&str; 6] = ["Morning", "Evening", "Winter", "Summer", "Rainy", "Golden"];
+    const WHERE: [&str; 6] = ["Harbour", "Mountain", "Garden", "Desert", "Market", "Island"];
+    const WHAT: [&str; 6] = ["Walk", "Interview", "Lesson", "Match", "Recipe", "Tour"];
+    let mut one = |words: [&'static str; 6]| words[random.usize(..words.len())];
+    format!("{} {} {} {}", one(WHEN), one(WHERE), one(WHAT), index + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_follow_from_the_seed() {
+        let ids = |seed| (0..20_000).map(move |index| Video::generated(seed, index).id);
+        let unique: HashSet<_> = ids(7).collect();
+        assert_eq!(unique.len(), 20_000);
+        assert!(unique.iter().all(|id| id.len() == 32));
+        assert!(ids(7).take(50).eq(ids(7).take(50)));
+        assert!(ids(8).take(50).all(|id| !unique.contains(&id)));
+    }
+
+    #[test]
+    fn videos_have_one_to_eight_snapshots_and_some_have_smart_thumbnails() {
+        let videos: Vec<_> = (0..500).map(|index| Video::generated(1, index)).collect();
+        for count in 1..=8 {
+            assert!(videos.iter().any(|video| video.snapshots == count), "{count}");
+        }
+        let smart = videos.iter().filter(|video| video.smart > 0).count();
+        assert!((100..300).contains(&smart), "{smart}");
+        let pngs = videos.iter().flat_map(Video::thumbnails).filter(|t| t.format == "png").count();
+        assert!(pngs > 0 && pngs < videos.iter().map(|v| usize::from(v.smart)).sum());
+    }
+
+    #[test]
+    fn the_middle_is_n_half_plus_one() {
+        let middle = |snapshots| {
+            let new = NewVideo { snapshots, ..NewVideo::default() };
+            Video::added("v".into(), 1, new, Timestamp::UNIX_EPOCH).middle()
+        };
+        let all: Vec<_> = (0..=8).map(middle).collect();
+        let expected =
+            [None, Some(1), Some(2), Some(2), Some(3), Some(3), Some(4), Some(4), Some(5)];
+        assert_eq!(all, expected);
+    }
+
+    #[test]
+    fn a_picture_is_found_at_its_own_path_only() {
+        let video = Video::generated(1, 3);
+        let below = |path: &str| path.split_once('/').map(|(_, rest)| rest.to_owned()).unwrap();
+        assert_eq!(video.picture(&below(&video.snapshot_path(1))), Some(Picture::Snapshot(1)));
+        assert_eq!(video.picture(&below(&video.snapshot_path(video.snapshots + 1))), None);
+        assert_eq!(video.picture("covers/00000000000000000000000000000000-00001.jpg"), None);
+        let sprite = video.sprite_pattern().replace("{SnapshotCount}", "00001");
+        assert_eq!(video.picture(&below(&sprite)), Some(Picture::Sprite));
+    }
+}
