@@ -1,6 +1,8 @@
 //! The port to where events wait. It knows messages and how they end; it never looks into a body.
 //! Two adapters: `queue::rabbit` and `local` (and `queue::replay`, a file read once).
 
+pub mod rabbit;
+
 use std::time::Duration;
 
 use async_trait::async_trait;

@@ -1,0 +1,328 @@
+//! Takes deliveries, and mends its connection by itself for ever. Each channel that deliveries come from
+//! is a generation: when it ends, the broker delivers again what was not acknowledged on it, so nothing of
+//! an ended generation is handed out or acknowledged any more. Holds at most `prefetch` deliveries.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use lapin::message::Delivery as Received;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions,
+};
+use lapin::types::FieldTable;
+use lapin::{Acker, Channel, Connection, Consumer};
+use tokio::sync::{Notify, watch};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use super::backoff::Backoff;
+use super::connection::{self, CLOSE_TIMEOUT, Trouble, within};
+use super::settings::{Declare, Settings};
+use super::status::{Role, Status};
+use super::wire::{self, brief};
+use super::{topology, watchdog};
+use crate::queue::{Delivery, Tag};
+
+pub(super) struct Intake {
+    pub(super) settings: Arc<Settings>,
+    status: Arc<Status>,
+    stop: CancellationToken,
+    /// Whether `next` was called since the last pause.
+    wanted: watch::Sender<bool>,
+    /// Whether a consumer is set up or being set up.
+    taking: watch::Sender<bool>,
+    connection: watch::Sender<Option<Arc<Connection>>>,
+    arrived: Notify,
+    deliveries: Mutex<Deliveries>,
+}
+
+/// The deliveries of one generation.
+#[derive(Default)]
+struct Deliveries {
+    generation: u64,
+    /// Not handed out yet.
+    buffer: VecDeque<Received>,
+    /// Handed out and not settled.
+    held: HashMap<u64, Held>,
+    arrivals: u64,
+    consuming_since: Option<Instant>,
+}
+
+/// A delivery that was handed out.
+#[derive(Clone)]
+pub(super) struct Held {
+    acker: Acker,
+    pub traceparent: Option<String>,
+}
+
+/// What the watchdog compares the broker's numbers with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Activity {
+    pub consuming_since: Option<Instant>,
+    pub arrivals: u64,
+    pub idle: bool,
+}
+
+impl Intake {
+    pub fn new(settings: Arc<Settings>, status: Arc<Status>, stop: CancellationToken) -> Self {
+        Self {
+            settings,
+            status,
+            stop,
+            wanted: watch::Sender::new(false),
+            taking: watch::Sender::new(false),
+            connection: watch::Sender::new(None),
+            arrived: Notify::new(),
+            deliveries: Mutex::default(),
+        }
+    }
+
+    /// The next delivery, or `None` when the adapter has been closed.
+    pub async fn next(&self) -> Option<Delivery> {
+        self.wanted.send_if_modified(|wanted| !std::mem::replace(wanted, true));
+        loop {
+            if let Some(delivery) = self.hand_out() {
+                return Some(delivery);
+            }
+            tokio::select! {
+                () = self.arrived.notified() => {}
+                () = self.stop.cancelled() => return None,
+            }
+        }
+    }
+
+    /// Stops taking, and waits until what was not handed out has returned, within a bound.
+    pub async fn pause(&self) {
+        self.wanted.send_replace(false);
+        let mut taking = self.taking.subscribe();
+        let stopped = taking.wait_for(|taking| !taking);
+        let _ = timeout(self.settings.confirm_timeout * 2, stopped).await;
+    }
+
+    /// What belongs to a tag, or `None` when its generation has ended or it is settled.
+    pub fn held(&self, tag: Tag) -> Option<Held> {
+        let deliveries = self.lock();
+        (deliveries.generation == tag.generation)
+            .then(|| deliveries.held.get(&tag.number).cloned())
+            .flatten()
+    }
+
+    pub async fn acknowledge(&self, tag: Tag, held: &Held) -> Result<(), Trouble> {
+        let limit = self.settings.confirm_timeout;
+        let done = within(limit, "acknowledging", held.acker.ack(BasicAckOptions::default())).await;
+        self.forget(tag);
+        if !done? {
+            tracing::debug!(tag.generation, tag.number, "the channel is gone: will be redelivered");
+        }
+        Ok(())
+    }
+
+    /// Returns a delivery to the queue, to be delivered again soon.
+    pub async fn give_back(&self, tag: Tag, held: &Held) {
+        requeue(&held.acker, self.settings.confirm_timeout).await;
+        self.forget(tag);
+    }
+
+    pub fn connection(&self) -> Option<Arc<Connection>> {
+        self.connection.borrow().clone()
+    }
+
+    pub fn activity(&self) -> Activity {
+        let deliveries = self.lock();
+        Activity {
+            consuming_since: deliveries.consuming_since,
+            arrivals: deliveries.arrivals,
+            idle: deliveries.buffer.is_empty() && deliveries.held.is_empty(),
+        }
+    }
+
+    /// Keeps a connection until the adapter is closed.
+    pub async fn run(self: Arc<Self>) {
+        let mut backoff = Backoff::default();
+        let mut prefetch = self.settings.prefetch.max(1);
+        while !self.stop.is_cancelled() {
+            let started = Instant::now();
+            let Err(trouble) = self.session(prefetch).await else { break };
+            self.status.down(Role::Consume, &trouble, &self.settings);
+            if started.elapsed() > Duration::from_secs(30) {
+                backoff.reset();
+            }
+            // A message that cannot be parsed ends the connection with everything that was prefetched,
+            // which would count as a delivery of its innocent neighbours. Alone, it counts for itself
+            // only, until the delivery limit takes it away.
+            prefetch = if trouble.is_unreadable_message() {
+                backoff.reset();
+                1
+            } else {
+                self.settings.prefetch.max(1)
+            };
+            tokio::select! {
+                () = sleep(backoff.next()) => {}
+                () = self.stop.cancelled() => {}
+            }
+        }
+    }
+
+    /// One connection, from its opening to its end. `Ok` when the adapter was closed.
+    async fn session(&self, prefetch: u16) -> Result<(), Trouble> {
+        let connection = tokio::select! {
+            opened = connection::open(&self.settings, Role::Consume.name()) => Arc::new(opened?),
+            () = self.stop.cancelled() => return Ok(()),
+        };
+        let ended = tokio::select! {
+            ended = self.serve(&connection, prefetch) => ended,
+            () = self.stop.cancelled() => Ok(()),
+        };
+        self.connection.send_replace(None);
+        self.end_generation();
+        self.taking.send_replace(false);
+        let _ = timeout(CLOSE_TIMEOUT, connection.close(200, "done".into())).await;
+        ended
+    }
+
+    async fn serve(&self, connection: &Arc<Connection>, prefetch: u16) -> Result<(), Trouble> {
+        let settings = &*self.settings;
+        let mut events = std::pin::pin!(connection.events_listener());
+        topology::prepare(connection, settings, settings.declare).await?;
+        let opening = connection.create_channel();
+        let channel = within(settings.confirm_timeout, "opening a channel", opening).await?;
+        self.connection.send_replace(Some(Arc::clone(connection)));
+        self.status.up(Role::Consume);
+
+        let mut wanted = self.wanted.subscribe();
+        let mut watchdog = std::pin::pin!(watchdog::watch(connection, self));
+        let mut alone = prefetch < settings.prefetch;
+        let mut consumer: Option<Consumer> = None;
+        loop {
+            let want = *wanted.borrow_and_update();
+            match consumer.take() {
+                None if want => {
+                    let prefetch = if alone { 1 } else { settings.prefetch.max(1) };
+                    consumer = Some(self.consume(&channel, prefetch).await?);
+                }
+                Some(running) if !want => self.cancel(&channel, running).await?,
+                unchanged => consumer = unchanged,
+            }
+            tokio::select! {
+                received = next_of(&mut consumer) => match received {
+                    Some(Ok(received)) => {
+                        self.arrive(received);
+                        if std::mem::take(&mut alone)
+                            && let Some(consumer) = consumer.take()
+                        {
+                            self.cancel(&channel, consumer).await?;
+                        }
+                    }
+                    Some(Err(source)) => {
+                        let step = format!("consuming queue {:?}", settings.queue);
+                        return Err(Trouble::Refused { step, source });
+                    }
+                    None => {
+                        return Err(Trouble::ConsumerCancelled { queue: settings.queue.clone() });
+                    }
+                },
+                changed = wanted.changed() => debug_assert!(changed.is_ok()),
+                trouble = &mut watchdog => return Err(trouble),
+                event = events.next() => connection::check(connection, event)?,
+                () = sleep(connection::CHECK_INTERVAL) => connection::check(connection, None)?,
+            }
+        }
+    }
+
+    async fn consume(&self, channel: &Channel, prefetch: u16) -> Result<Consumer, Trouble> {
+        let limit = self.settings.confirm_timeout;
+        self.taking.send_replace(true);
+        let qos = channel.basic_qos(prefetch, BasicQosOptions::default());
+        within(limit, "setting the prefetch", qos).await?;
+        let consuming = channel.basic_consume(
+            brief(&self.settings.queue),
+            "".into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let step = format!("consuming queue {:?}", self.settings.queue);
+        let consumer = within(limit, step, consuming).await?;
+        self.lock().consuming_since = Some(Instant::now());
+        Ok(consumer)
+    }
+
+    /// Cancels the consumer and returns what was not handed out. The channel stays, for what was.
+    async fn cancel(&self, channel: &Channel, mut consumer: Consumer) -> Result<(), Trouble> {
+        let limit = self.settings.confirm_timeout;
+        self.lock().consuming_since = None;
+        let cancelled = channel.basic_cancel(consumer.tag(), BasicCancelOptions::default());
+        within(limit, "cancelling the consumer", cancelled).await?;
+        let mut left = std::mem::take(&mut self.lock().buffer);
+        // The stream ends once everything that had arrived before the cancellation was read.
+        while let Ok(Some(Ok(received))) = timeout(limit, consumer.next()).await {
+            left.push_back(received);
+        }
+        for received in left {
+            requeue(&received.acker, limit).await;
+        }
+        self.taking.send_replace(false);
+        Ok(())
+    }
+
+    fn arrive(&self, received: Received) {
+        let mut deliveries = self.lock();
+        deliveries.arrivals += 1;
+        deliveries.buffer.push_back(received);
+        drop(deliveries);
+        self.arrived.notify_one();
+    }
+
+    fn hand_out(&self) -> Option<Delivery> {
+        let mut deliveries = self.lock();
+        let mut received = deliveries.buffer.pop_front()?;
+        let tag = Tag { generation: deliveries.generation, number: received.delivery_tag };
+        let traceparent = wire::traceparent(&received);
+        let message = wire::message(&mut received);
+        deliveries.held.insert(tag.number, Held { acker: received.acker, traceparent });
+        Some(Delivery { message, tag })
+    }
+
+    fn forget(&self, tag: Tag) {
+        let mut deliveries = self.lock();
+        if deliveries.generation == tag.generation {
+            deliveries.held.remove(&tag.number);
+        }
+    }
+
+    fn end_generation(&self) {
+        let mut deliveries = self.lock();
+        *deliveries = Deliveries {
+            generation: deliveries.generation + 1,
+            arrivals: deliveries.arrivals,
+            ..Deliveries::default()
+        };
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Deliveries> {
+        self.deliveries.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+impl Settings {
+    /// Whether the broker may be asked about queues while running.
+    pub(super) fn may_inspect(&self) -> bool {
+        self.declare != Declare::None
+    }
+}
+
+async fn next_of(consumer: &mut Option<Consumer>) -> Option<lapin::Result<Received>> {
+    match consumer {
+        Some(consumer) => consumer.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// If it fails, the channel is gone and the broker delivers the message again by itself.
+async fn requeue(acker: &Acker, limit: Duration) {
+    let returned = acker.reject(BasicRejectOptions { requeue: true });
+    if let Err(trouble) = within(limit, "returning a delivery", returned).await {
+        tracing::debug!(error = crate::error::chain(&trouble), "a delivery was not returned");
+    }
+}
