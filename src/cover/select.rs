@@ -127,7 +127,7 @@ fn intelligent(
             }
         });
     trace.push(match best {
-        Some(image) => format!("intelligent: Score {} of {} proposals", image.score, images.len()),
+        Some(image) => format!("intelligent: Score {:.2}, best of {}", image.score, images.len()),
         None => "intelligent: the video has no smart thumbnail".into(),
     });
     best.map(|image| image.url.clone())

@@ -154,6 +154,23 @@ impl Error {
         }
     }
 
+    /// Whether VOD knows us and the video, and merely does not offer this operation to us: it was not
+    /// applied for, does not exist in this region, or is not granted. How VOD words that is not
+    /// documented, so every code counts that blames neither the key nor the video nor the moment.
+    pub fn is_operation_not_offered(&self) -> bool {
+        let Self::Api { code, .. } = self else { return false };
+        let code = code.to_ascii_lowercase();
+        let refusals = [
+            "forbidden",
+            "forbidden.ram",
+            "operationdenied",
+            "invalidapi.notfound",
+            "unsupportedoperation",
+        ];
+        let of_the_video = code == "invalidvideo.notfound";
+        refusals.contains(&code.as_str()) || (self.class() == Class::Permanent && !of_the_video)
+    }
+
     pub(super) fn is_code(&self, wanted: &str) -> bool {
         matches!(self, Self::Api { code, .. } if code.eq_ignore_ascii_case(wanted))
     }

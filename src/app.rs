@@ -1,0 +1,157 @@
+//! The composition root: reads the configuration, builds the adapters it names, and runs one subcommand.
+//! The only module that knows every other.
+
+use std::collections::{BTreeMap, HashMap};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::cli::{Cli, Command, Configured};
+use crate::config::{self, LedgerKind, LogFormat, Settings};
+use crate::error::{Dependency, chain};
+use crate::ledger::Ledger;
+use crate::ledger::redis::RedisLedger;
+use crate::local::Local;
+use crate::pipeline::{Pipeline, Status};
+use crate::queue::Queue;
+use crate::worker::Worker;
+use crate::{telemetry, vod};
+
+mod check;
+mod demo;
+mod feed;
+mod run;
+
+/// Runs what the command line asks for.
+pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    crate::tls::install();
+    match cli.command {
+        Command::Run(configured) => run::run(&load(&configured)?).await,
+        Command::Demo(demo) => demo::demo(demo).await,
+        Command::Check(configured) => check::check(&configured).await,
+        Command::Declare(configured) => feed::declare(&load(&configured)?).await,
+        Command::Publish(from) => feed::publish(&load(&from.configured)?, &from.file).await,
+        Command::Replay(from) => feed::replay(&load(&from.configured)?, &from.file).await,
+        Command::Sim(sim) => demo::simulator(sim).await,
+    }
+}
+
+/// 2 for a wrong configuration, 1 for everything else.
+pub fn exit_code(error: &anyhow::Error) -> u8 {
+    let configuration = error.downcast_ref::<config::Error>().is_some();
+    if configuration { 2 } else { 1 }
+}
+
+fn environment() -> HashMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+fn load(configured: &Configured) -> anyhow::Result<Settings> {
+    let settings = Settings::load(configured.config.as_deref(), &environment())?;
+    telemetry::start_logging(&settings.log.level, settings.log.format == LogFormat::Json);
+    Ok(settings)
+}
+
+/// What every way of handling events needs, as the configuration names it.
+struct Parts {
+    ledger: Arc<dyn Ledger>,
+    vod: vod::Client,
+    /// The embedded file, if the ledger or the queue is in it.
+    local: Option<Arc<Local>>,
+}
+
+impl Parts {
+    /// `embedded_queue` opens the embedded file even if the ledger is elsewhere.
+    fn open(
+        settings: &Settings,
+        environment: vod::Environment,
+        embedded_queue: bool,
+    ) -> anyhow::Result<Self> {
+        let local = match embedded_queue || settings.ledger.kind == LedgerKind::Embedded {
+            true => Some(Arc::new(Local::open(&settings.embedded)?)),
+            false => None,
+        };
+        let ledger: Arc<dyn Ledger> = match (settings.ledger.kind, &local) {
+            (LedgerKind::Embedded, Some(local)) => Arc::<Local>::clone(local),
+            _ => Arc::new(RedisLedger::new(&settings.ledger.redis)?),
+        };
+        let vod = vod::Client::with_environment(&settings.vod, environment)?;
+        Ok(Self { ledger, vod, local })
+    }
+
+    fn worker(&self, settings: &Settings) -> anyhow::Result<Worker> {
+        Ok(Worker {
+            ledger: Arc::clone(&self.ledger),
+            vod: self.vod.clone(),
+            policies: settings.policies()?,
+            lease: settings.ledger.lease,
+            call: settings.vod.longest_call(),
+            observer: None,
+        })
+    }
+
+    /// Whether a dependency can be used again.
+    async fn probe(&self, queue: &dyn Queue, dependency: Dependency) -> Result<(), String> {
+        match dependency {
+            Dependency::Ledger => self.ledger.ping().await.map_err(|error| chain(&error)),
+            Dependency::Queue => queue.depth().await.map(drop).map_err(|error| chain(&error)),
+            Dependency::Vod => {
+                let results = self.vod.probe().await.into_iter();
+                let failed = results.filter_map(|(_, result)| result.err()).next();
+                failed.map_or(Ok(()), |error| Err(chain(&error)))
+            }
+        }
+    }
+}
+
+/// Events by how they ended, under the names of [`crate::worker::Handled::name`].
+#[derive(Default)]
+struct Tally(Mutex<BTreeMap<&'static str, u64>>);
+
+impl Tally {
+    fn add(&self, outcome: &'static str) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(outcome).or_default() += 1;
+    }
+
+    fn counts(&self) -> BTreeMap<&'static str, u64> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Handles what `queue` holds until `stop`, or until a finite queue has ended.
+async fn work(
+    settings: &Settings,
+    parts: Arc<Parts>,
+    worker: Worker,
+    queue: Arc<dyn Queue>,
+    tally: Arc<Tally>,
+    status: Arc<Status>,
+    stop: CancellationToken,
+) {
+    let worker = Arc::new(worker);
+    let handle = move |message| {
+        let (worker, tally) = (Arc::clone(&worker), Arc::clone(&tally));
+        async move {
+            let handled = worker.handle(&message).await?;
+            tally.add(handled.name());
+            Ok(())
+        }
+    };
+    let probed = Arc::clone(&queue);
+    let probe = move |dependency| {
+        let (parts, queue) = (Arc::clone(&parts), Arc::clone(&probed));
+        async move { parts.probe(queue.as_ref(), dependency).await }
+    };
+    let pipeline = Pipeline {
+        queue,
+        in_flight: settings.in_flight(),
+        ladder: settings.ladder().to_vec(),
+        drain: settings.pipeline.drain,
+        status,
+        stop,
+    };
+    pipeline.run(handle, probe).await;
+}

@@ -1,0 +1,125 @@
+//! `check`: what would keep `run` from working, said before it runs. Changes nothing.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::{Configured, environment};
+use crate::config::{self, LedgerKind, QueueKind, Settings};
+use crate::error::chain;
+use crate::gateway;
+use crate::ledger::Ledger;
+use crate::ledger::redis::RedisLedger;
+use crate::local::Local;
+use crate::queue::{Depth, Queue, rabbit};
+use crate::vod;
+
+/// Prints the effective configuration, then one line for each thing that must work.
+pub(super) async fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
+    let file = configured.config.as_deref();
+    let settings = Settings::load(file, &environment())?;
+    println!("{}", config::effective(file, &environment())?);
+    let mut report = Report::default();
+    report.line("configuration", Ok("valid".into()));
+    queue(&settings, &mut report).await;
+    ledger(&settings, &mut report).await;
+    intake(&settings, &mut report);
+    account(&settings, &mut report).await;
+    println!();
+    match report.failed {
+        0 => println!("All is well."),
+        failed => println!("{failed} of {} checks failed.", report.lines),
+    }
+    Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[derive(Default)]
+struct Report {
+    lines: usize,
+    failed: usize,
+}
+
+impl Report {
+    fn line(&mut self, what: &str, result: Result<String, String>) {
+        self.lines += 1;
+        match result {
+            Ok(text) => println!("ok      {what}: {text}"),
+            Err(text) => {
+                self.failed += 1;
+                println!("FAILED  {what}: {text}");
+            }
+        }
+    }
+
+    fn warn(&mut self, what: &str, text: &str) {
+        println!("warning {what}: {text}");
+    }
+}
+
+async fn queue(settings: &Settings, report: &mut Report) {
+    match settings.queue.kind {
+        QueueKind::Rabbitmq => match rabbit::check(&settings.queue.rabbitmq).await {
+            Ok(lines) => lines.into_iter().for_each(|line| report.line("queue", Ok(line))),
+            Err(error) => report.line("queue", Err(chain(&error))),
+        },
+        QueueKind::Embedded => embedded("queue", settings, report).await,
+    }
+}
+
+async fn ledger(settings: &Settings, report: &mut Report) {
+    match settings.ledger.kind {
+        LedgerKind::Redis => {
+            let pinged = match RedisLedger::new(&settings.ledger.redis) {
+                Ok(ledger) => ledger.ping().await.map_err(|error| chain(&error)),
+                Err(error) => Err(chain(&error)),
+            };
+            report.line("ledger", pinged.map(|()| "redis answers".into()));
+        }
+        LedgerKind::Embedded if settings.queue.kind == QueueKind::Embedded => {}
+        LedgerKind::Embedded => embedded("ledger", settings, report).await,
+    }
+}
+
+/// Opened as a publisher does, so that a running worker is not in the way.
+async fn embedded(what: &str, settings: &Settings, report: &mut Report) {
+    let path = settings.embedded.path.display();
+    let asked = match Local::open_for_publishing(&settings.embedded.path) {
+        Ok(local) => local.depth().await.map_err(|error| chain(&error)),
+        Err(error) => Err(chain(&error)),
+    };
+    let used = |depth: Depth| format!("{path} can be used; {} events wait in it", depth.ready);
+    report.line(what, asked.map(used));
+}
+
+fn intake(settings: &Settings, report: &mut Report) {
+    if settings.queue.kind != QueueKind::Embedded {
+        return;
+    }
+    let key = std::env::var("VOD_CALLBACK_KEY").ok();
+    match gateway::Keys::load(&settings.intake, key.as_deref()) {
+        Ok(keys) if keys.required() => {
+            report.line("intake", Ok(format!("callbacks to {} must be signed", keys.url())));
+        }
+        Ok(_) => report.warn("intake", "callbacks are taken unsigned; set VOD_CALLBACK_KEY"),
+        Err(error) => report.line("intake", Err(chain(&error))),
+    }
+}
+
+async fn account(settings: &Settings, report: &mut Report) {
+    let client = match vod::Client::new(&settings.vod) {
+        Ok(client) => client,
+        Err(error) => return report.line("vod", Err(chain(&error))),
+    };
+    for (operation, result) in client.probe().await {
+        let result = result.map(|()| "permitted".into()).map_err(|error| chain(&error));
+        report.line(&format!("vod {operation}"), result);
+    }
+    let share = settings.vod.quota_share;
+    if settings.pipeline.drain > Duration::from_secs(25) {
+        report.warn(
+            "pipeline.drain",
+            "Kubernetes kills after 30 s unless its grace period is raised",
+        );
+    }
+    report
+        .line("quota", Ok(format!("this process may use {:.0}% of the account's", share * 100.0)));
+}

@@ -1,0 +1,117 @@
+//! `run`: the worker, its ops port, and with the embedded queue the intake of callbacks.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{Parts, work};
+use crate::config::{QueueKind, Settings};
+use crate::local::Local;
+use crate::ops::{self, Watched};
+use crate::pipeline::Status;
+use crate::queue::Queue;
+use crate::queue::rabbit::Rabbit;
+use crate::vod::Environment;
+use crate::{gateway, telemetry};
+
+pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
+    let stop = CancellationToken::new();
+    let metrics = telemetry::start_metrics();
+    stop_on_signal(&stop)?;
+    // The queue outlives `stop`: running events still have to be settled.
+    let close = CancellationToken::new();
+    let embedded = settings.queue.kind == QueueKind::Embedded;
+    let parts = Arc::new(Parts::open(settings, Environment::of_process(), embedded)?);
+    let rabbit = match settings.queue.kind {
+        QueueKind::Rabbitmq => {
+            Some(Arc::new(Rabbit::connect(settings.queue.rabbitmq.clone(), close.clone())))
+        }
+        QueueKind::Embedded => None,
+    };
+    let queue: Arc<dyn Queue> = match (&rabbit, &parts.local) {
+        (Some(rabbit), _) => Arc::<Rabbit>::clone(rabbit),
+        (None, Some(local)) => Arc::<Local>::clone(local),
+        (None, None) => anyhow::bail!("no queue is configured; set queue.kind"),
+    };
+    let worker = parts.worker(settings)?;
+    let status = Arc::new(Status::default());
+    let watched = Arc::new(Watched {
+        queue: Arc::clone(&queue),
+        ledger: Arc::clone(&parts.ledger),
+        pipeline: Arc::clone(&status),
+        metrics,
+    });
+    let ops = bind("ops.listen", settings.ops.listen).await?;
+    serve(ops, ops::router(watched), &close);
+    if embedded {
+        let key = std::env::var("VOD_CALLBACK_KEY").ok();
+        let keys = gateway::Keys::load(&settings.intake, key.as_deref())?;
+        if !keys.required() {
+            warn!("callbacks are taken unsigned; set VOD_CALLBACK_KEY or intake.keys_file");
+        }
+        let router = gateway::router(&settings.intake.path, keys, Arc::clone(&queue));
+        // No callback is stored that this process would not get to: the intake closes first.
+        serve(bind("intake.listen", settings.intake.listen).await?, router, &stop);
+    }
+    info!(
+        queue = ?settings.queue.kind,
+        ledger = ?settings.ledger.kind,
+        in_flight = settings.in_flight(),
+        "taking events"
+    );
+    work(settings, parts, worker, queue, Arc::default(), status, stop).await;
+    close.cancel();
+    if let Some(rabbit) = rabbit {
+        rabbit.close().await;
+    }
+    info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Binds now, so that a taken port is an error at start-up.
+async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    let listener = listener
+        .with_context(|| format!("cannot listen on {address}; free it or change {setting}"))?;
+    info!(address = %listener.local_addr()?, setting, "listening");
+    Ok(listener)
+}
+
+/// Serves in the background until `stop`.
+pub(super) fn serve(listener: TcpListener, router: Router, stop: &CancellationToken) {
+    let stopped = stop.clone().cancelled_owned();
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+            warn!(%error, "stopped serving");
+        }
+    });
+}
+
+/// SIGTERM and SIGINT stop taking and drain; a second one ends the process at once.
+pub(super) fn stop_on_signal(stop: &CancellationToken) -> anyhow::Result<()> {
+    let mut term = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let stop = stop.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = term.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            if stop.is_cancelled() {
+                warn!("stopped at once; unfinished events will be delivered again");
+                std::process::exit(1);
+            }
+            info!("stopping: finishing the events in flight");
+            stop.cancel();
+        }
+    });
+    Ok(())
+}

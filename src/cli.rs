@@ -1,0 +1,112 @@
+//! The command line: types only.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Sets the cover of every video uploaded to ApsaraVideo VOD.
+///
+/// Takes VOD's SnapshotComplete events from RabbitMQ (or from an embedded queue, with nothing
+/// installed), picks each video's cover by your rules, and calls UpdateVideoInfo: once in effect,
+/// without losing an event and without replacing a cover that a person chose.
+#[derive(Debug, Parser)]
+#[command(name = "vod-cover", version, max_term_width = 100)]
+#[command(after_help = "Try it with nothing installed: vod-cover demo\n\n\
+    Exit codes: 0 done; 1 failed, or not all was done; 2 wrong arguments or configuration.")]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Take events and set covers, until SIGTERM
+    ///
+    /// By default everything is in one SQLite file, and VOD's HTTP callbacks are taken on
+    /// intake.listen. AMQP_URL and REDIS_URL switch to RabbitMQ and Redis. Credentials come from
+    /// ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET or the rest of the standard
+    /// chain.
+    Run(Configured),
+    /// See it work: simulator, queue, ledger and worker in one process, with sample videos
+    Demo(Demo),
+    /// Check configuration, connections and permissions, and print the effective configuration
+    ///
+    /// Changes nothing. Secrets are not printed.
+    Check(Configured),
+    /// Make the exchange and the queues on RabbitMQ, then exit
+    Declare(Configured),
+    /// Put events from a file into the configured queue, one JSON object a line
+    Publish(FromFile),
+    /// Handle the events of a file directly, one JSON object a line, then exit
+    ///
+    /// Uses the configured ledger, so events that were handled before are not handled again. Exits
+    /// with 1 if any became a dead letter; each is named with its line.
+    Replay(FromFile),
+    /// Run a simulated VOD account for trying things out and for tests
+    Sim(Sim),
+}
+
+#[derive(Debug, Args)]
+pub struct Configured {
+    /// Configuration file (TOML); see config/default.toml for every setting
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct FromFile {
+    #[command(flatten)]
+    pub configured: Configured,
+    /// The file, or - for standard input
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Demo {
+    /// Sample videos to upload
+    #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub videos: u32,
+    /// Exit when every video has its cover: 0 if so, 1 if not
+    #[arg(long)]
+    pub once: bool,
+    /// Print one JSON object instead of progress and table (implies --once)
+    #[arg(long)]
+    pub json: bool,
+    /// The same seed gives the same videos, events and covers
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+}
+
+#[derive(Debug, Args)]
+pub struct Sim {
+    /// Where to listen (loopback only)
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8800")]
+    pub listen: SocketAddr,
+    /// Sample videos to start with
+    #[arg(long, default_value_t = 12)]
+    pub videos: u32,
+    /// Enforce the account's documented quotas
+    #[arg(long, value_name = "on|off", default_value = "on", value_parser = ["on", "off"])]
+    pub qps: String,
+    /// Answer every call after this many milliseconds
+    #[arg(long, value_name = "L", default_value_t = 0)]
+    pub latency_ms: u64,
+    /// Misbehave, for example UpdateVideoInfo:error-5xx=0.1 (repeatable; a wrong one lists the forms)
+    #[arg(long, value_name = "FAULT")]
+    pub fault: Vec<String>,
+    /// The same seed gives the same videos and pictures
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    #[arg(long, value_name = "ID", default_value = "testid")]
+    pub access_key_id: String,
+    #[arg(long, value_name = "SECRET", default_value = "testsecret")]
+    pub access_key_secret: String,
+    /// Post every video's events to this URL, as VOD does
+    #[arg(long, value_name = "URL")]
+    pub callback: Option<String>,
+    /// Sign the callbacks with this key
+    #[arg(long, value_name = "KEY", requires = "callback")]
+    pub callback_key: Option<String>,
+}

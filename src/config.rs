@@ -1,0 +1,248 @@
+//! The configuration: embedded defaults, then one file, then the environment. Settings live in the
+//! modules they configure; this one only composes them, checks what crosses modules, and prints the
+//! result without its secrets.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use ::config::{Config, File, FileFormat};
+use serde::{Deserialize, Deserializer};
+
+use crate::cover::policy::{self, BadPolicy, Policies};
+use crate::gateway;
+use crate::ledger::redis;
+use crate::queue::rabbit;
+use crate::{local, vod};
+
+mod redact;
+
+/// `config/default.toml`: every setting with its default and what it means.
+pub const DEFAULTS: &str = include_str!("../config/default.toml");
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    pub cover: policy::Settings,
+    pub ownership: policy::Ownership,
+    pub vod: vod::Settings,
+    pub queue: Queue,
+    pub ledger: Ledger,
+    pub embedded: local::Settings,
+    pub intake: gateway::Settings,
+    pub pipeline: Pipeline,
+    pub ops: Ops,
+    pub log: Log,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QueueKind {
+    Embedded,
+    Rabbitmq,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LedgerKind {
+    Embedded,
+    Redis,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Queue {
+    pub kind: QueueKind,
+    pub embedded: EmbeddedQueue,
+    pub rabbitmq: rabbit::Settings,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EmbeddedQueue {
+    pub in_flight: u16,
+    #[serde(deserialize_with = "durations")]
+    pub retry: Vec<Duration>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ledger {
+    pub kind: LedgerKind,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub lease: Duration,
+    pub redis: redis::Settings,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pipeline {
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub drain: Duration,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ops {
+    pub listen: SocketAddr,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub level: String,
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the configuration file {} cannot be read; check the path given with --config", .0.display())]
+    NoFile(PathBuf),
+    #[error("the configuration is wrong")]
+    Wrong(#[from] ::config::ConfigError),
+    #[error("the rules are wrong")]
+    Policy(#[from] BadPolicy),
+    #[error("{0}")]
+    Conflict(String),
+}
+
+impl Settings {
+    /// Reads the configuration. `environment` is the process's, or a test's.
+    pub fn load(file: Option<&Path>, environment: &HashMap<String, String>) -> Result<Self, Error> {
+        let settings: Self = merged(file, environment)?.try_deserialize()?;
+        settings.check()?;
+        Ok(settings)
+    }
+
+    /// Events in flight at once.
+    pub fn in_flight(&self) -> usize {
+        usize::from(match self.queue.kind {
+            QueueKind::Embedded => self.queue.embedded.in_flight,
+            QueueKind::Rabbitmq => self.queue.rabbitmq.prefetch,
+        })
+    }
+
+    /// The delay before each further attempt.
+    pub fn ladder(&self) -> &[Duration] {
+        match self.queue.kind {
+            QueueKind::Embedded => &self.queue.embedded.retry,
+            QueueKind::Rabbitmq => &self.queue.rabbitmq.retry_tiers,
+        }
+    }
+
+    pub fn policies(&self) -> Result<Policies, Error> {
+        Ok(Policies::new(&self.cover, &self.ownership)?)
+    }
+
+    /// What no single module can check.
+    fn check(&self) -> Result<(), Error> {
+        self.policies()?;
+        let conflict = |text: String| Err(Error::Conflict(text));
+        if self.in_flight() == 0 {
+            return conflict(
+                "no event could be in flight; set queue.rabbitmq.prefetch (or \
+                             queue.embedded.in_flight) to at least 1"
+                    .into(),
+            );
+        }
+        if self.ladder().is_empty() || self.ladder().windows(2).any(|pair| pair[0] > pair[1]) {
+            return conflict(
+                "the retry delays must be at least one, and grow; see \
+                             queue.rabbitmq.retry_tiers and queue.embedded.retry"
+                    .into(),
+            );
+        }
+        let call = self.vod.longest_call();
+        if self.ledger.lease < call {
+            return conflict(format!(
+                "ledger.lease is {:?}, but one call to VOD may take {call:?} (vod.timeout times \
+                 vod.retries + 1, and pauses); a video must stay locked for longer than that",
+                self.ledger.lease
+            ));
+        }
+        if self.queue.kind == QueueKind::Rabbitmq && self.ladder().last() > Some(&self.keep()) {
+            return conflict("the ledger forgets before the last retry; raise `keep`".into());
+        }
+        Ok(())
+    }
+
+    fn keep(&self) -> Duration {
+        match self.ledger.kind {
+            LedgerKind::Embedded => self.embedded.keep,
+            LedgerKind::Redis => self.ledger.redis.keep,
+        }
+    }
+}
+
+/// The effective configuration as TOML, every secret replaced by `***`.
+pub fn effective(
+    file: Option<&Path>,
+    environment: &HashMap<String, String>,
+) -> Result<String, Error> {
+    let values = merged(file, environment)?.try_deserialize::<toml::Table>()?;
+    Ok(redact::table(values).to_string())
+}
+
+fn merged(file: Option<&Path>, environment: &HashMap<String, String>) -> Result<Config, Error> {
+    let mut builder = Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+    if let Some(path) = file {
+        if !path.is_file() {
+            return Err(Error::NoFile(path.to_owned()));
+        }
+        builder = builder.add_source(File::from(path).format(FileFormat::Toml));
+    }
+    // The names that other programs use for the same things. A URL also says what to use it for.
+    for (name, keys) in [
+        ("AMQP_URL", &[("queue.rabbitmq.url", None), ("queue.kind", Some("rabbitmq"))][..]),
+        ("REDIS_URL", &[("ledger.redis.url", None), ("ledger.kind", Some("redis"))]),
+        ("VOD_ENDPOINT", &[("vod.endpoint", None)]),
+        ("VOD_REGION", &[("vod.region", None)]),
+    ] {
+        if let Some(value) = environment.get(name).filter(|value| !value.is_empty()) {
+            for (key, fixed) in keys {
+                builder = builder.set_override(*key, fixed.unwrap_or(value))?;
+            }
+        }
+    }
+    for (name, value) in environment {
+        let Some(name) = name.strip_prefix("VOD_COVER__") else { continue };
+        let key = name.to_ascii_lowercase().replace("__", ".");
+        builder = match LISTS.contains(&key.as_str()) {
+            true => {
+                let items: Vec<&str> = value.split(',').map(str::trim).collect();
+                builder.set_override(key, items)?
+            }
+            false => builder.set_override(key, value.as_str())?,
+        };
+    }
+    Ok(builder.build()?)
+}
+
+/// Settings that take a list: in the environment its items are separated by commas.
+const LISTS: [&str; 4] = [
+    "cover.rules",
+    "queue.embedded.retry",
+    "queue.rabbitmq.bindings",
+    "queue.rabbitmq.retry_tiers",
+];
+
+/// Durations of a list, each written as everywhere.
+pub(crate) fn durations<'de, D: Deserializer<'de>>(source: D) -> Result<Vec<Duration>, D::Error> {
+    #[derive(Deserialize)]
+    struct One(
+        #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+        Duration,
+    );
+    Ok(Vec::<One>::deserialize(source)?.into_iter().map(|one| one.0).collect())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,295 @@
+//! One event from start to end: claim the video, gather what the rules ask for, decide, announce, set,
+//! record. It never sees a queue, so it cannot acknowledge anything: it returns, and whoever called it
+//! settles the message.
+//!
+//! Whatever step fails or is cut off, running the same event again ends in the same cover with at most
+//! one write that changes it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use tracing::{debug, info, warn};
+use uuid::Uuid;
+
+use crate::cover::policy::Policies;
+use crate::cover::select::{self, Step};
+use crate::cover::{
+    Case, CoverUrl, CurrentCover, Decision, Evidence, IntelligentImage, Intention, Outcome, Policy,
+    Record, Rule, Verdict, Why,
+};
+use crate::error::{Class, Failure, Reason, chain};
+use crate::event::{self, Event, EventKey, SnapshotsReady, VideoId};
+use crate::ledger::{Claim, Key, Lease, Ledger, Owner};
+use crate::queue::Message;
+use crate::{telemetry, vod};
+
+/// Starts of one event that may end without a word before it is taken for the cause of the crashes.
+/// High, because every event that was in flight when a process died counts one.
+const STARTS_BEFORE_BLAME: u32 = 10;
+
+/// The longest wait before a video that another delivery works on is tried again.
+const BUSY_AGAIN: Duration = Duration::from_secs(1);
+
+pub struct Worker {
+    pub ledger: Arc<dyn Ledger>,
+    pub vod: vod::Client,
+    pub policies: Policies,
+    /// How long a video is locked. More than one call to VOD with all its retries may take.
+    pub lease: Duration,
+    /// What must be left of the lease when a write begins: the longest that one call can take.
+    pub call: Duration,
+    /// Told of every event's end; used by the demo's table.
+    pub observer: Option<Observer>,
+}
+
+/// Called with every decision that was carried out.
+pub type Observer = Box<dyn Fn(&Report) + Send + Sync>;
+
+/// How an event ended, for people.
+#[derive(Debug, Clone)]
+pub struct Report {
+    pub video: VideoId,
+    pub event: EventKey,
+    pub policy: String,
+    pub decision: Decision,
+    /// Whether UpdateVideoInfo was called.
+    pub wrote: bool,
+}
+
+/// How handling ended well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Handled {
+    Set,
+    /// The cover was what the rules want before we came.
+    WasSet,
+    Kept(Why),
+    NoCover,
+    /// This event, or a newer one of the same cause, was dealt with before.
+    Duplicate,
+    /// A SnapshotComplete that offers nothing.
+    Nothing,
+    /// An event of a type that is not ours.
+    NotOurs,
+}
+
+impl Handled {
+    /// A metric label.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Set => "set",
+            Self::WasSet => "was_set",
+            Self::Kept(_) => "kept",
+            Self::NoCover => "no_cover",
+            Self::Duplicate => "duplicate",
+            Self::Nothing => "nothing",
+            Self::NotOurs => "not_ours",
+        }
+    }
+}
+
+impl Worker {
+    /// Handles one message. Bounded in time by the lease.
+    pub async fn handle(&self, message: &Message) -> Result<Handled, Failure> {
+        let began = Instant::now();
+        let (kind, result) = match event::parse(&message.body) {
+            Ok(Event::Snapshots(ready)) => {
+                ("SnapshotComplete".to_owned(), self.snapshots(&ready).await)
+            }
+            Ok(Event::Nothing { kind, video, why }) => {
+                info!(
+                    video.id = video.map(String::from),
+                    event.r#type = kind,
+                    why,
+                    "nothing to do"
+                );
+                (kind, Ok(Handled::Nothing))
+            }
+            Ok(Event::Other { kind }) => (kind, Ok(Handled::NotOurs)),
+            Err(error) => {
+                (String::new(), Err(Failure::new(Class::Permanent, error.reason(), error)))
+            }
+        };
+        let outcome = result.as_ref().map_or("failed", Handled::name);
+        telemetry::event(&kind, outcome, began.elapsed());
+        result
+    }
+
+    async fn snapshots(&self, event: &SnapshotsReady) -> Result<Handled, Failure> {
+        let key = Key {
+            video: event.video.clone(),
+            event: event.key.clone(),
+            cause: event.cause(),
+            at: event.at,
+        };
+        // One owner for each delivery: a broker may deliver a message again while it is handled.
+        let (lease, standing, intention) =
+            match self.ledger.claim(&key, Owner(Uuid::new_v4()), self.lease).await? {
+                Claim::Done(_) => return Ok(Handled::Duplicate),
+                Claim::Busy { retry_after } => return Err(busy(&key.video, retry_after)),
+                Claim::Acquired { lease, starts, .. } if starts > STARTS_BEFORE_BLAME => {
+                    self.release(lease).await;
+                    return Err(crashes(starts));
+                }
+                Claim::Acquired { lease, standing, intention, .. } => (lease, standing, intention),
+            };
+        let policy = self.policies.of(event);
+        let case = Case {
+            candidates: &event.candidates,
+            default_cover: event.default_cover.as_ref(),
+            event_time: event.at,
+            standing: &standing,
+            intention: intention.as_ref(),
+        };
+        let deciding = self.decide(&event.video, policy, &case);
+        let decision = match tokio::time::timeout_at(lease.deadline.into(), deciding).await {
+            Ok(Ok(decision)) => decision,
+            Ok(Err(failure)) => {
+                self.release(lease).await;
+                return Err(failure);
+            }
+            Err(_) => {
+                self.release(lease).await;
+                return Err(too_slow(&event.video, self.lease));
+            }
+        };
+        self.carry_out(event, policy, decision, lease).await
+    }
+
+    async fn carry_out(
+        &self,
+        event: &SnapshotsReady,
+        policy: &Policy,
+        decision: Decision,
+        lease: Lease,
+    ) -> Result<Handled, Failure> {
+        let (handled, lease, outcome) = match &decision.verdict {
+            Verdict::Set { cover, rule } => {
+                let lease = self.set(event, cover, *rule, lease).await?;
+                (Handled::Set, lease, Outcome::Set { cover: cover.clone(), rule: *rule })
+            }
+            Verdict::IsSet { cover, rule } => {
+                (Handled::WasSet, lease, Outcome::Set { cover: cover.clone(), rule: *rule })
+            }
+            Verdict::Keep(why) => {
+                (Handled::Kept(*why), lease, Outcome::Kept { why: why.to_string() })
+            }
+            Verdict::NoCover => (Handled::NoCover, lease, Outcome::NoCover),
+        };
+        let record = Record {
+            outcome,
+            event: event.key.clone(),
+            event_time: event.at,
+            decided_at: Timestamp::now(),
+        };
+        self.ledger.complete(lease, &record).await?;
+        self.report(event, policy, decision, handled == Handled::Set);
+        Ok(handled)
+    }
+
+    /// Asks VOD for what the rules need until they decide.
+    async fn decide(
+        &self,
+        video: &VideoId,
+        policy: &Policy,
+        case: &Case<'_>,
+    ) -> Result<Decision, Failure> {
+        let mut seen = Evidence::default();
+        loop {
+            match select::next(policy, case, &seen) {
+                Step::AskIntelligent => seen.intelligent = Some(self.intelligent(video).await?),
+                Step::AskCurrent => seen.current = Some(self.current(video).await?),
+                Step::Decided(decision) => return Ok(decision),
+            }
+        }
+    }
+
+    async fn intelligent(&self, video: &VideoId) -> Result<Vec<IntelligentImage>, Failure> {
+        match self.vod.list_ai_image_info(video).await {
+            Ok(images) => Ok(images.into_iter().filter_map(|image| image.intelligent()).collect()),
+            // Smart thumbnails must be applied for and exist in two regions only, and VOD does not say
+            // how it refuses elsewhere. The next rule's cover is better than none; `check` tells the
+            // operator.
+            Err(error) if error.is_operation_not_offered() => {
+                warn!(video.id = %video, error = chain(&error), "no smart thumbnails for this account");
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn current(&self, video: &VideoId) -> Result<CurrentCover, Failure> {
+        Ok(self.vod.get_video_info(video).await?.current_cover())
+    }
+
+    /// Announces the write, checks that there is time for it, and makes it. Whatever fails, the
+    /// intention stays on record, and the next attempt looks at the cover before it writes.
+    async fn set(
+        &self,
+        event: &SnapshotsReady,
+        cover: &CoverUrl,
+        rule: Rule,
+        lease: Lease,
+    ) -> Result<Lease, Failure> {
+        let intention = Intention { cover: cover.clone(), rule, event: event.key.clone() };
+        let lease = self.ledger.intend(lease, &intention, self.lease).await?;
+        let left = lease.deadline.saturating_duration_since(Instant::now());
+        let written = match left < self.call {
+            true => Err(too_slow(&event.video, self.lease)),
+            false => self.vod.update_video_info(&event.video, cover).await.map_err(Failure::from),
+        };
+        match written {
+            Ok(()) => Ok(lease),
+            Err(failure) => {
+                self.release(lease).await;
+                Err(failure)
+            }
+        }
+    }
+
+    async fn release(&self, lease: Lease) {
+        let video = lease.key.video.clone();
+        if let Err(error) = self.ledger.release(lease).await {
+            // It ends by itself; until then other events of this video wait.
+            debug!(video.id = %video, error = chain(&error), "the lease was not released");
+        }
+    }
+
+    fn report(&self, event: &SnapshotsReady, policy: &Policy, decision: Decision, wrote: bool) {
+        let trace = decision.trace.join("; ");
+        match &decision.verdict {
+            Verdict::Set { cover, rule } | Verdict::IsSet { cover, rule } => {
+                telemetry::cover_set(rule.to_string());
+                info!(video.id = %event.video, %rule, %cover, wrote, trace, "cover set");
+            }
+            Verdict::Keep(why) => info!(video.id = %event.video, %why, trace, "cover kept"),
+            Verdict::NoCover => warn!(video.id = %event.video, trace, "no rule yields a cover"),
+        }
+        if let Some(observer) = &self.observer {
+            observer(&Report {
+                video: event.video.clone(),
+                event: event.key.clone(),
+                policy: policy.name.clone(),
+                decision,
+                wrote,
+            });
+        }
+    }
+}
+
+/// The other delivery is usually done at once; only if its process died does the whole lease pass.
+fn busy(video: &VideoId, retry_after: Duration) -> Failure {
+    let after = retry_after.min(BUSY_AGAIN);
+    let what = format!("another event of video {video} is being handled");
+    Failure::new(Class::Deferred { after }, Reason::new("ledger.busy"), what)
+}
+
+fn crashes(starts: u32) -> Failure {
+    let what = format!("handling it began {starts} times in a row and never ended");
+    Failure::new(Class::Permanent, Reason::new("event.crashes"), what)
+}
+
+fn too_slow(video: &VideoId, lease: Duration) -> Failure {
+    let what = format!("handling video {video} took longer than its lease of {lease:?}");
+    Failure::new(Class::Transient, Reason::new("worker.too-slow"), what)
+}
