@@ -22,6 +22,8 @@ mod given;
 mod metadata;
 mod profile;
 mod sts;
+#[cfg(test)]
+mod tests;
 mod web;
 
 use chain::{Found, Sources};
@@ -173,7 +175,8 @@ impl Credentials {
                     expires = ?old.credential.expiration.map(|at| at.to_string()),
                     "the VOD credentials could not be renewed; the present ones stay in use"
                 );
-                let renew_at = old.renew_at.map(|_| now + PAUSE);
+                let renew_at =
+                    old.credential.expiration.map(|expiration| expiration.min(now + PAUSE));
                 self.keep(Cached::new(old.credential.clone(), old.found.clone(), renew_at));
                 Ok(old.credential.clone())
             }

@@ -1,1 +1,3 @@
 //! One test binary: every test that needs a server, the network or the program itself.
+
+mod vod_client;

@@ -53,7 +53,7 @@ fn make(
     }
     let builder = http::client(endpoint, limits.connect, limits.total);
     let builder = if local { builder.no_proxy() } else { builder };
-    let client = builder.build().map_err(|source| transport(endpoint.as_str(), source))?;
+    let client = builder.build().map_err(|source| transport(&http::host(endpoint), source))?;
     Ok(place.get_or_init(|| client).clone())
 }
 
