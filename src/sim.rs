@@ -28,8 +28,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
 use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpSocket;
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -42,6 +40,7 @@ mod auth;
 mod callback;
 mod control;
 mod draw;
+mod emit;
 mod event;
 mod fault;
 mod http;
@@ -49,6 +48,7 @@ mod listener;
 mod nonce;
 mod quota;
 mod reply;
+mod settings;
 mod sign_url;
 mod text;
 mod video;
@@ -56,64 +56,14 @@ mod video;
 pub use account::{By, Call, CoverChange, LostCallback, MAX_JOURNAL, Verdict};
 pub use api::Operation;
 pub use callback::Callback;
+pub use emit::Emission;
 pub use fault::{BadFault, Fault, Kind};
+pub use settings::Settings;
 pub use text::Text;
 pub use video::{BadVideo, MAX_SNAPSHOTS, NewVideo, StartingCover};
 
 use account::Account;
 use auth::Key;
-
-/// Events that [`Simulator::emit`] works on at one time. More than leave at once, because one that
-/// failed pauses before its next try.
-const EMITTED_AT_ONCE: usize = 256;
-
-/// What a simulator is like. By default 100 videos with VOD's default cover, quotas enforced, no
-/// latency, no faults, no callbacks, and the key of the published examples.
-#[derive(Clone)]
-pub struct Settings {
-    pub videos: u32,
-    /// Videos, pictures, duplicates, order of events and luck of faults follow from it.
-    pub seed: u64,
-    /// Whether the account's quotas are enforced.
-    pub qps: bool,
-    /// Added to every call, before it takes effect.
-    pub latency: Duration,
-    pub faults: Vec<Fault>,
-    pub access_key_id: String,
-    pub access_key_secret: String,
-    /// Makes the key an STS key: calls must carry this token.
-    pub security_token: Option<String>,
-    pub callback: Option<Callback>,
-    /// Whether VOD has made the middle snapshot the cover already. Without, the first update of each
-    /// video changes its cover, whichever picture it is.
-    pub default_covers: bool,
-    /// Sends the SnapshotComplete of cover and sprite snapshots apart.
-    pub separate_events: bool,
-    /// Turns URL signing on: pictures need an auth_key made with this key, and answers carry it.
-    pub url_key: Option<String>,
-    /// Allows an address other than loopback. Everybody who reaches it can use the control plane.
-    pub public: bool,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            videos: 100,
-            seed: 1,
-            qps: true,
-            latency: Duration::ZERO,
-            faults: Vec::new(),
-            access_key_id: "testid".to_owned(),
-            access_key_secret: "testsecret".to_owned(),
-            security_token: None,
-            callback: None,
-            default_covers: true,
-            separate_events: false,
-            url_key: None,
-            public: false,
-        }
-    }
-}
 
 /// A running simulator. Clones are handles to the same one; it runs until [`Simulator::stop`] or until
 /// its runtime ends.
@@ -141,13 +91,6 @@ enum Service {
     Up { task: JoinHandle<()>, connections: CancellationToken },
     Paused(TcpSocket),
     Stopped,
-}
-
-/// What became of callbacks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Emission {
-    pub delivered: usize,
-    pub lost: usize,
 }
 
 impl Simulator {
@@ -297,79 +240,6 @@ impl Simulator {
     /// The number of callbacks that were answered with 200.
     pub fn delivered_callbacks(&self) -> u64 {
         self.account().delivered
-    }
-}
-
-/// Events.
-impl Simulator {
-    /// The SnapshotComplete bodies of one video; none if there is no such video.
-    pub fn events(&self, video: &str) -> Vec<Bytes> {
-        let account = self.account();
-        let video = account.video(video);
-        video.map_or_else(Vec::new, |video| {
-            event::snapshots_complete(&account, video, self.0.separate_events)
-        })
-    }
-
-    /// Those of all videos, in the order in which the videos were added.
-    pub fn all_events(&self) -> Vec<Bytes> {
-        let account = self.account();
-        let of = |video| event::snapshots_complete(&account, video, self.0.separate_events);
-        account.videos.iter().flat_map(of).collect()
-    }
-
-    /// Those of all videos with `duplicates` extra copies each on average (1.0: exactly one), in an
-    /// order that follows from the seed.
-    pub fn shuffled_events(&self, duplicates: f64) -> Vec<Bytes> {
-        event::shuffled(self.all_events(), duplicates, self.0.seed)
-    }
-
-    /// The MediaBaseChangeComplete bodies of the API's changes so far, at most the latest 20,000.
-    pub fn base_change_events(&self) -> Vec<Bytes> {
-        self.account().base_changes.since(0)
-    }
-
-    /// Sends the events of all videos to the callback URL, shuffled and with its duplicates, and ends
-    /// when each was taken or given up. `None` if there is no callback.
-    pub async fn emit(&self) -> Option<Emission> {
-        let duplicates = self.0.sender.as_ref()?.settings.duplicates;
-        self.emit_events(self.shuffled_events(duplicates)).await
-    }
-
-    /// Sends these bodies to the callback URL.
-    pub async fn emit_events(&self, events: Vec<Bytes>) -> Option<Emission> {
-        let sender = self.0.sender.as_ref()?;
-        let mut sent = stream::iter(events)
-            .map(|event| self.send(sender.clone(), event))
-            .buffer_unordered(EMITTED_AT_ONCE);
-        let mut emission = Emission { delivered: 0, lost: 0 };
-        while let Some(delivered) = sent.next().await {
-            *(if delivered { &mut emission.delivered } else { &mut emission.lost }) += 1;
-        }
-        Some(emission)
-    }
-
-    /// Sends what a call caused, without waiting.
-    fn call_back(&self, events: Vec<Bytes>) {
-        let Some(sender) = &self.0.sender else { return };
-        for event in events {
-            let (simulator, sender) = (self.clone(), sender.clone());
-            tokio::spawn(async move { simulator.send(sender, event).await });
-        }
-    }
-
-    async fn send(&self, sender: callback::Sender, body: Bytes) -> bool {
-        let sent = sender.send(body.clone()).await;
-        let at = self.now();
-        let mut account = self.account();
-        match sent {
-            Ok(()) => account.delivered += 1,
-            Err(why) => {
-                account.lost.push(|_| LostCallback { at, body, why });
-                return false;
-            }
-        }
-        true
     }
 }
 

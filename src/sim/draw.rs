@@ -37,7 +37,8 @@ pub(super) fn jpeg(video: u64, snapshots: u8, picture: Picture) -> Result<Vec<u8
             RgbImage::from_fn(WIDTH, HEIGHT, |x, y| scene.pixel(x as f32, y as f32))
         }
         Picture::Smart(number) => {
-            let scene = Scene::new(video, number, snapshots.max(number), Flaw::None);
+            // Between the snapshots, so that it is none of them.
+            let scene = Scene::new(video, 2 * number, 2 * snapshots.max(number) + 1, Flaw::None);
             RgbImage::from_fn(WIDTH, HEIGHT, |x, y| scene.pixel(x as f32, y as f32))
         }
         // A sheet of four by four small pictures.

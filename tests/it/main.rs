@@ -1,3 +1,4 @@
 //! One test binary: every test that needs a server, the network or the program itself.
 
 mod vod_client;
+mod simulator;
