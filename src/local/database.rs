@@ -221,3 +221,80 @@ fn hint(error: &rusqlite::Error) -> &'static str {
         _ => "the database failed",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn database(pages: u32) -> (tempfile::TempDir, Database) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("vod-cover.db");
+        let connection = crate::local::file::connect(&path).unwrap();
+        connection.pragma_update(None, "max_page_count", pages).unwrap();
+        (directory, Database::start(&path, connection, None).unwrap())
+    }
+
+    async fn store(database: &Database, bytes: usize) -> Result<usize, Trouble> {
+        let work = move |connection: &Connection| {
+            let sql = "INSERT INTO event_done (video, event, starts, done, touched)
+                       VALUES (?1, hex(randomblob(8)), 0, hex(zeroblob(?2)), 0)";
+            connection.execute(sql, (bytes.to_string(), bytes as i64))
+        };
+        database.call(true, work, |_| ()).await
+    }
+
+    async fn stored(database: &Database) -> i64 {
+        let work = |connection: &Connection| {
+            connection.query_row("SELECT count(*) FROM event_done", [], |row| row.get(0))
+        };
+        database.call(false, work, |_| ()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_job_that_fails_does_not_spoil_the_others_of_its_transaction() {
+        let (_directory, database) = database(100_000);
+        let broken = |connection: &Connection| {
+            connection.execute("INSERT INTO ping VALUES (7)", [])?;
+            connection.execute("INSERT INTO nowhere VALUES (1)", [])
+        };
+        let (one, two, three) = tokio::join!(
+            store(&database, 1),
+            database.call(true, broken, |_| ()),
+            store(&database, 2),
+        );
+        assert!(one.is_ok() && three.is_ok());
+        assert!(two.is_err());
+        assert_eq!(stored(&database).await, 2);
+        let work = |connection: &Connection| {
+            connection.query_row("SELECT count(*) FROM ping", [], |row| row.get::<_, i64>(0))
+        };
+        assert_eq!(database.call(false, work, |_| ()).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_fails_what_needs_it_says_so_and_is_got_over() {
+        let (_directory, database) = database(60);
+        store(&database, 10).await.unwrap();
+        let trouble = store(&database, 1_000_000).await.unwrap_err();
+        assert_eq!(trouble.to_string(), "the disk is full");
+        assert!(database.wrong().is_some_and(|wrong| wrong.contains("the disk is full")));
+        // Nobody writes, and yet it is noticed that writing works again.
+        stored(&database).await;
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        while database.wrong().is_some() {
+            assert!(std::time::Instant::now() < deadline, "still wrong");
+            tokio::task::yield_now().await;
+        }
+        store(&database, 10).await.unwrap();
+        assert_eq!(stored(&database).await, 2);
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_goes_away_does_not_stop_its_job() {
+        let (_directory, database) = database(100_000);
+        let mut job = Box::pin(store(&database, 1));
+        futures_util::future::poll_immediate(&mut job).await;
+        drop(job);
+        assert_eq!(stored(&database).await, 1);
+    }
+}

@@ -185,3 +185,33 @@ fn read(row: &Row<'_>, first: usize) -> Result<Message> {
 fn time(milliseconds: i64) -> Timestamp {
     Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::UNIX_EPOCH)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_back_delays_nothing_for_longer_than_its_delay() {
+        let directory = tempfile::tempdir().unwrap();
+        let connection =
+            crate::local::file::connect(&directory.path().join("vod-cover.db")).unwrap();
+        let (before, back) = (1_000_000_000, 1_000_000);
+        let message = Message::new("a", "kind", "");
+        for _ in 0..3 {
+            add(&connection, &message, before).unwrap();
+        }
+        put_back(&connection, 2, &message, before, 5_000).unwrap();
+        // Stored after the clock was set back, so its time is right already.
+        put_back(&connection, 3, &message, back - 1_000, 5_000).unwrap();
+
+        count_delays_again(&connection, back).unwrap();
+        let due_at = |now| -> Vec<i64> {
+            let found = due(&connection, now, &HashSet::new(), 10, usize::MAX).unwrap();
+            found.into_iter().map(|(id, _)| id).collect()
+        };
+        assert_eq!(due_at(back), [1]);
+        assert_eq!(due_at(back + 4_000), [1, 3]);
+        assert_eq!(due_at(back + 5_000), [1, 3, 2]);
+        assert_eq!(depth(&connection, back).unwrap(), Depth { ready: 1, delayed: 2, dead: 0 });
+    }
+}

@@ -2,3 +2,7 @@
 
 mod vod_client;
 mod simulator;
+mod ledger_contract;
+mod local;
+mod redis_ledger;
+mod redis_server;

@@ -1,0 +1,710 @@
+//! What every ledger promises, asked of both adapters. The Redis one runs on the server that REDIS_URL
+//! names, under a prefix of its own.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use secrecy::SecretString;
+use tempfile::TempDir;
+use uuid::Uuid;
+use vod_cover::cover::{CoverUrl, Intention, Outcome, Record, Rule, Standing};
+use vod_cover::event::{EventKey, VideoId};
+use vod_cover::ledger::redis::RedisLedger;
+use vod_cover::ledger::{Claim, Error, Key, Lease, Ledger, Owner};
+use vod_cover::{ledger, local};
+
+/// Longer than any test.
+pub const LONG: Duration = Duration::from_secs(300);
+/// Over before anybody notices.
+pub const SHORT: Duration = Duration::from_millis(1);
+
+pub struct Bench {
+    pub ledger: Arc<dyn Ledger>,
+    _directory: Option<TempDir>,
+}
+
+fn redis() -> Bench {
+    redis_that_keeps(LONG)
+}
+
+fn redis_that_keeps(keep: Duration) -> Bench {
+    let url = std::env::var("REDIS_URL").expect("REDIS_URL is not set: run tests/run");
+    let settings = ledger::redis::Settings {
+        url: SecretString::from(url),
+        prefix: format!("test-{}", Uuid::new_v4()),
+        timeout: Duration::from_secs(5),
+        connect_timeout: Duration::from_secs(5),
+        keep,
+        ca_file: None,
+    };
+    Bench { ledger: Arc::new(RedisLedger::new(&settings).unwrap()), _directory: None }
+}
+
+fn sqlite() -> Bench {
+    sqlite_that_keeps(LONG)
+}
+
+fn sqlite_that_keeps(keep: Duration) -> Bench {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = local::Settings { path: directory.path().join("vod-cover.db"), keep };
+    let ledger = Arc::new(local::Local::open(&settings).unwrap());
+    Bench { ledger, _directory: Some(directory) }
+}
+
+/// Each promise, on each ledger.
+macro_rules! promises {
+    ($($name:ident)*) => {
+        mod on_redis { $(#[tokio::test] async fn $name() { super::$name(super::redis()).await })* }
+        mod on_sqlite { $(#[tokio::test] async fn $name() { super::$name(super::sqlite()).await })* }
+    };
+}
+
+promises! {
+    an_unknown_video_is_acquired_with_nothing_known_of_it
+    a_repeated_claim_is_the_same_lease_and_no_second_start
+    a_video_in_work_is_busy_for_every_other_owner
+    other_videos_are_not_busy
+    a_finished_event_is_done_for_everybody
+    a_set_cover_is_the_standing_of_the_next_event
+    a_kept_cover_leaves_the_standing_alone
+    every_transition_may_be_repeated_after_a_lost_reply
+    a_second_record_by_the_same_owner_does_not_replace_the_first
+    a_lease_that_ran_out_goes_to_the_next_owner_with_a_higher_fence
+    a_stale_owner_changes_nothing
+    a_write_is_not_announced_under_a_lease_that_ran_out
+    an_event_completes_under_a_lease_that_ran_out_and_that_nobody_took
+    announcing_a_write_starts_the_lease_afresh
+    an_announced_write_is_shown_to_the_next_owner_until_a_cover_is_set
+    an_older_event_of_the_same_cause_is_done_with_the_newer_ones_record
+    causes_do_not_outdate_one_another
+    an_event_without_a_time_is_never_outdated
+    only_a_set_cover_outdates_older_events
+    starts_count_what_did_not_end_and_only_that
+    starts_are_counted_for_each_event
+    of_fifty_claims_at_once_one_wins
+    keys_of_unusual_text_are_kept_apart
+    it_answers_a_ping
+}
+
+async fn an_unknown_video_is_acquired_with_nothing_known_of_it(bench: Bench) {
+    let before = Instant::now();
+    let held = acquire(&bench, &key("e1", Some(10)), owner()).await;
+    assert_eq!(held.standing, Standing::Unknown);
+    assert_eq!(held.intention, None);
+    assert_eq!(held.starts, 1);
+    assert!(held.lease.deadline >= before + LONG);
+    assert!(held.lease.deadline <= Instant::now() + LONG);
+}
+
+async fn a_repeated_claim_is_the_same_lease_and_no_second_start(bench: Bench) {
+    let (key, me) = (key("e1", None), owner());
+    let first = acquire(&bench, &key, me).await;
+    let again = acquire(&bench, &key, me).await;
+    assert_eq!(again.lease.fence, first.lease.fence);
+    assert_eq!(again.starts, 1);
+    // A shorter claim does not shorten what was granted.
+    let _ = claim(&bench, &key, me, SHORT).await;
+    run_out(SHORT).await;
+    assert!(matches!(claim(&bench, &key, owner(), LONG).await, Claim::Busy { .. }));
+    let _ = bench.ledger.intend(first.lease, &intention("a", "e1"), LONG).await.unwrap();
+}
+
+async fn a_video_in_work_is_busy_for_every_other_owner(bench: Bench) {
+    let _held = acquire(&bench, &key("e1", None), owner()).await;
+    for event in ["e1", "e2"] {
+        match claim(&bench, &key(event, None), owner(), LONG).await {
+            Claim::Busy { retry_after } => {
+                assert!(retry_after > Duration::ZERO);
+                assert!(retry_after <= LONG + Duration::from_millis(2));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn other_videos_are_not_busy(bench: Bench) {
+    let _held = acquire(&bench, &key("e1", None), owner()).await;
+    let _other = acquire(&bench, &Key { video: video("other"), ..key("e1", None) }, owner()).await;
+}
+
+async fn a_finished_event_is_done_for_everybody(bench: Bench) {
+    let (key, me) = (key("e1", Some(10)), owner());
+    let held = acquire(&bench, &key, me).await;
+    let record = kept("e1", Some(10));
+    bench.ledger.complete(held.lease, &record).await.unwrap();
+    assert_eq!(done(claim(&bench, &key, owner(), LONG).await), record);
+    assert_eq!(done(claim(&bench, &key, me, LONG).await), record);
+}
+
+async fn a_set_cover_is_the_standing_of_the_next_event(bench: Bench) {
+    let record = finish(&bench, &key("e1", Some(10)), "a").await;
+    let held = acquire(&bench, &key("e2", Some(20)), owner()).await;
+    assert_eq!(held.standing, Standing::Ours(record));
+    assert_eq!(held.starts, 1);
+}
+
+async fn a_kept_cover_leaves_the_standing_alone(bench: Bench) {
+    let record = finish(&bench, &key("e1", Some(10)), "a").await;
+    let held = acquire(&bench, &key("e2", Some(20)), owner()).await;
+    bench.ledger.complete(held.lease, &kept("e2", Some(20))).await.unwrap();
+    let held = acquire(&bench, &key("e3", Some(30)), owner()).await;
+    assert_eq!(held.standing, Standing::Ours(record));
+}
+
+async fn every_transition_may_be_repeated_after_a_lost_reply(bench: Bench) {
+    let (key, me) = (key("e1", Some(10)), owner());
+    let first = acquire(&bench, &key, me).await.lease;
+    let held = acquire(&bench, &key, me).await.lease;
+    assert_eq!(first.fence, held.fence);
+
+    let intention = intention("a", "e1");
+    let _ = bench.ledger.intend(again(&held), &intention, LONG).await.unwrap();
+    let held = bench.ledger.intend(held, &intention, LONG).await.unwrap();
+    assert_eq!(first.fence, held.fence);
+
+    bench.ledger.release(again(&held)).await.unwrap();
+    bench.ledger.release(held).await.unwrap();
+
+    let held = acquire(&bench, &key, me).await;
+    assert_eq!((held.starts, held.lease.fence), (1, first.fence + 1));
+    let record = set("a", "e1", Some(10));
+    bench.ledger.complete(again(&held.lease), &record).await.unwrap();
+    bench.ledger.complete(again(&held.lease), &record).await.unwrap();
+
+    // Late ones, after somebody else has begun, neither fail nor disturb.
+    let other = acquire(&bench, &self::key("e2", Some(20)), owner()).await;
+    bench.ledger.complete(again(&held.lease), &record).await.unwrap();
+    bench.ledger.release(held.lease).await.unwrap();
+    assert!(matches!(
+        claim(&bench, &self::key("e3", None), owner(), LONG).await,
+        Claim::Busy { .. }
+    ));
+    bench.ledger.complete(other.lease, &kept("e2", Some(20))).await.unwrap();
+}
+
+async fn a_second_record_by_the_same_owner_does_not_replace_the_first(bench: Bench) {
+    let key = key("e1", None);
+    let held = acquire(&bench, &key, owner()).await.lease;
+    bench.ledger.complete(again(&held), &set("a", "e1", None)).await.unwrap();
+    bench.ledger.complete(held, &kept("e1", None)).await.unwrap();
+    assert_eq!(done(claim(&bench, &key, owner(), LONG).await), set("a", "e1", None));
+}
+
+async fn a_lease_that_ran_out_goes_to_the_next_owner_with_a_higher_fence(bench: Bench) {
+    let key = key("e1", None);
+    let Claim::Acquired { lease: first, .. } = claim(&bench, &key, owner(), SHORT).await else {
+        panic!("not acquired")
+    };
+    let second = acquire_in_time(&bench, &key, owner()).await;
+    assert!(second.lease.fence > first.fence);
+    assert_eq!(second.starts, 2);
+}
+
+async fn a_stale_owner_changes_nothing(bench: Bench) {
+    let key = key("e1", Some(10));
+    let Claim::Acquired { lease: stale, .. } = claim(&bench, &key, owner(), SHORT).await else {
+        panic!("not acquired")
+    };
+    let current = acquire_in_time(&bench, &key, owner()).await;
+
+    lost(bench.ledger.intend(again(&stale), &intention("stale", "e1"), LONG).await);
+    lost(bench.ledger.complete(again(&stale), &set("stale", "e1", Some(10))).await);
+    bench.ledger.release(again(&stale)).await.unwrap();
+    // The right owner with the wrong fence is as stale.
+    let forged = Lease { fence: current.lease.fence + 1, ..again(&current.lease) };
+    lost(bench.ledger.intend(again(&forged), &intention("stale", "e1"), LONG).await);
+    lost(bench.ledger.complete(again(&forged), &set("stale", "e1", Some(10))).await);
+    bench.ledger.release(forged).await.unwrap();
+
+    assert!(matches!(claim(&bench, &key, owner(), LONG).await, Claim::Busy { .. }));
+    bench.ledger.complete(current.lease, &set("a", "e1", Some(10))).await.unwrap();
+    lost(bench.ledger.complete(stale, &set("stale", "e1", Some(10))).await);
+    let next = acquire(&bench, &self::key("e2", Some(20)), owner()).await;
+    assert_eq!(next.standing, Standing::Ours(set("a", "e1", Some(10))));
+    assert_eq!(next.intention, None);
+}
+
+async fn a_write_is_not_announced_under_a_lease_that_ran_out(bench: Bench) {
+    let Claim::Acquired { lease, .. } = claim(&bench, &key("e1", None), owner(), SHORT).await
+    else {
+        panic!("not acquired")
+    };
+    run_out(SHORT).await;
+    lost(bench.ledger.intend(lease, &intention("a", "e1"), LONG).await);
+    let next = acquire(&bench, &key("e1", None), owner()).await;
+    assert_eq!(next.intention, None);
+}
+
+async fn an_event_completes_under_a_lease_that_ran_out_and_that_nobody_took(bench: Bench) {
+    let key = key("e1", None);
+    let Claim::Acquired { lease, .. } = claim(&bench, &key, owner(), SHORT).await else {
+        panic!("not acquired")
+    };
+    run_out(SHORT).await;
+    bench.ledger.complete(lease, &set("a", "e1", None)).await.unwrap();
+    assert_eq!(done(claim(&bench, &key, owner(), LONG).await), set("a", "e1", None));
+}
+
+async fn announcing_a_write_starts_the_lease_afresh(bench: Bench) {
+    let key = key("e1", None);
+    // Long enough to be announced in time even on a machine that is busy with everything else.
+    let length = Duration::from_secs(2);
+    let Claim::Acquired { lease, .. } = claim(&bench, &key, owner(), length).await else {
+        panic!("not acquired")
+    };
+    let before = Instant::now();
+    let lease = bench.ledger.intend(lease, &intention("a", "e1"), LONG).await.unwrap();
+    assert!(lease.deadline >= before + LONG);
+    run_out(length).await;
+    assert!(matches!(claim(&bench, &key, owner(), LONG).await, Claim::Busy { .. }));
+}
+
+async fn an_announced_write_is_shown_to_the_next_owner_until_a_cover_is_set(bench: Bench) {
+    let announced = intention("a", "e1");
+    let lease = acquire(&bench, &key("e1", Some(10)), owner()).await.lease;
+    let lease = bench.ledger.intend(lease, &announced, LONG).await.unwrap();
+    bench.ledger.release(lease).await.unwrap();
+
+    // A record without a cover says nothing of whether the write happened.
+    let held = acquire(&bench, &key("e2", Some(20)), owner()).await;
+    assert_eq!(held.intention.as_ref(), Some(&announced));
+    bench.ledger.complete(held.lease, &kept("e2", Some(20))).await.unwrap();
+
+    let held = acquire(&bench, &key("e1", Some(10)), owner()).await;
+    assert_eq!(held.intention, Some(announced));
+    bench.ledger.complete(held.lease, &set("a", "e1", Some(10))).await.unwrap();
+
+    let held = acquire(&bench, &key("e3", Some(30)), owner()).await;
+    assert_eq!(held.intention, None);
+}
+
+async fn an_older_event_of_the_same_cause_is_done_with_the_newer_ones_record(bench: Bench) {
+    let record = finish(&bench, &key("new", Some(20)), "a").await;
+    assert_eq!(done(claim(&bench, &key("old", Some(19)), owner(), LONG).await), record);
+    // Also while somebody works on the video.
+    let held = acquire(&bench, &key("same", Some(20)), owner()).await;
+    assert_eq!(done(claim(&bench, &key("old", Some(19)), owner(), LONG).await), record);
+    bench.ledger.release(held.lease).await.unwrap();
+}
+
+async fn causes_do_not_outdate_one_another(bench: Bench) {
+    let record = finish(&bench, &key("new", Some(20)), "a").await;
+    let ordered = Key { cause: "SnapshotComplete.SpecifiedTime".to_owned(), ..key("old", Some(1)) };
+    let held = acquire(&bench, &ordered, owner()).await;
+    assert_eq!(held.standing, Standing::Ours(record));
+}
+
+async fn an_event_without_a_time_is_never_outdated(bench: Bench) {
+    finish(&bench, &key("new", Some(20)), "a").await;
+    finish(&bench, &key("timeless", None), "b").await;
+    // And it does not set the time back.
+    let old = claim(&bench, &key("old", Some(19)), owner(), LONG).await;
+    assert_eq!(done(old), set("b", "timeless", None));
+}
+
+async fn only_a_set_cover_outdates_older_events(bench: Bench) {
+    let held = acquire(&bench, &key("new", Some(20)), owner()).await;
+    bench.ledger.complete(held.lease, &kept("new", Some(20))).await.unwrap();
+    let _held = acquire(&bench, &key("old", Some(10)), owner()).await;
+}
+
+async fn starts_count_what_did_not_end_and_only_that(bench: Bench) {
+    let key = key("e1", None);
+    for start in 1..=3 {
+        let Claim::Acquired { starts, .. } = claim_in_time(&bench, &key, owner(), SHORT).await
+        else {
+            panic!("not acquired")
+        };
+        assert_eq!(starts, start);
+    }
+    let held = acquire_in_time(&bench, &key, owner()).await;
+    assert_eq!(held.starts, 4);
+    bench.ledger.release(held.lease).await.unwrap();
+    assert_eq!(acquire(&bench, &key, owner()).await.starts, 1);
+}
+
+async fn starts_are_counted_for_each_event(bench: Bench) {
+    let _ = claim(&bench, &key("e1", None), owner(), SHORT).await;
+    let held = acquire_in_time(&bench, &key("e2", None), owner()).await;
+    assert_eq!(held.starts, 1);
+    bench.ledger.release(held.lease).await.unwrap();
+    assert_eq!(acquire(&bench, &key("e1", None), owner()).await.starts, 2);
+}
+
+async fn of_fifty_claims_at_once_one_wins(bench: Bench) {
+    for round in 0..5 {
+        let key = Key { video: video(&format!("race{round}")), ..key("e1", None) };
+        let claims: Vec<_> = (0..50)
+            .map(|_| {
+                let (ledger, key) = (bench.ledger.clone(), key.clone());
+                tokio::spawn(async move { ledger.claim(&key, owner(), LONG).await.unwrap() })
+            })
+            .collect();
+        let mut won = 0;
+        for claim in claims {
+            match claim.await.unwrap() {
+                Claim::Acquired { .. } => won += 1,
+                Claim::Busy { .. } => {}
+                Claim::Done(record) => panic!("{record:?}"),
+            }
+        }
+        assert_eq!(won, 1);
+    }
+}
+
+async fn keys_of_unusual_text_are_kept_apart(bench: Bench) {
+    let events = ["", ":e:", "e:1", "名前 \u{1F600}", "'); DROP TABLE video; --", "a\nb\r\n\0c"];
+    for (number, event) in events.into_iter().enumerate() {
+        let key = Key { cause: format!("cause {event}"), ..key(event, Some(7)) };
+        finish(&bench, &key, &format!("cover{number}")).await;
+    }
+    for (number, event) in events.into_iter().enumerate() {
+        let key = Key { cause: format!("cause {event}"), ..key(event, Some(7)) };
+        let record = done(claim(&bench, &key, owner(), LONG).await);
+        assert_eq!(record, set(&format!("cover{number}"), event, Some(7)));
+    }
+}
+
+async fn it_answers_a_ping(bench: Bench) {
+    bench.ledger.ping().await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_older_than_keep_is_forgotten() {
+    let keep = Duration::from_millis(50);
+    for bench in [redis_that_keeps(keep), sqlite_that_keeps(keep)] {
+        let key = key("e1", Some(10));
+        finish(&bench, &key, "a").await;
+        // Asking does not make it younger: it is forgotten by itself.
+        let held = acquire_in_time(&bench, &key, owner()).await;
+        assert_eq!(held.starts, 1);
+        assert_eq!(held.standing, Standing::Unknown);
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Claim { short: bool },
+    Intend,
+    Set,
+    Keep,
+    Release,
+}
+
+/// Owner, step and whether its first reply is lost.
+type Script = Vec<(usize, Step, bool)>;
+
+fn scripts() -> impl Strategy<Value = Script> {
+    let step = prop_oneof![
+        4 => Just(Step::Claim { short: false }),
+        2 => Just(Step::Claim { short: true }),
+        2 => Just(Step::Intend),
+        2 => Just(Step::Set),
+        1 => Just(Step::Keep),
+        2 => Just(Step::Release),
+    ];
+    prop::collection::vec((0..OWNERS, step, any::<bool>()), 1..30)
+}
+
+const OWNERS: usize = 6;
+
+/// The ledger in the plainest words, for one video.
+#[derive(Default)]
+struct Model {
+    holder: Option<usize>,
+    expired: bool,
+    fence: u64,
+    record: Option<Record>,
+    intention: Option<Intention>,
+    newest: HashMap<String, i64>,
+    events: HashMap<EventKey, ModelEvent>,
+}
+
+#[derive(Default)]
+struct ModelEvent {
+    done: Option<(usize, Record)>,
+    starter: Option<usize>,
+    starts: u32,
+}
+
+impl Model {
+    fn claim(&mut self, who: usize, key: &Key, short: bool) -> String {
+        let event = self.events.entry(key.event.clone()).or_default();
+        if let Some((_, record)) = &event.done {
+            return format!("done {record:?}");
+        }
+        if let (Some(at), Some(newest), Some(record)) =
+            (key.at, self.newest.get(&key.cause), &self.record)
+            && at.as_millisecond() < *newest
+        {
+            return format!("done {record:?}");
+        }
+        if let Some(holder) = self.holder
+            && !self.expired
+        {
+            if holder != who {
+                return "busy".to_owned();
+            }
+        } else {
+            (self.holder, self.expired) = (Some(who), short);
+            self.fence += 1;
+        }
+        if event.starter != Some(who) {
+            (event.starter, event.starts) = (Some(who), event.starts + 1);
+        }
+        let starts = event.starts;
+        format!("held {} {starts} {:?} {:?}", self.fence, self.record, self.intention)
+    }
+
+    fn intend(&mut self, who: usize, fence: u64, intention: &Intention) -> String {
+        if self.holder != Some(who) || self.fence != fence || self.expired {
+            return "lost".to_owned();
+        }
+        self.intention = Some(intention.clone());
+        "ok".to_owned()
+    }
+
+    fn complete(&mut self, who: usize, key: &Key, fence: u64, record: &Record) -> String {
+        let event = self.events.entry(key.event.clone()).or_default();
+        if event.done.as_ref().is_some_and(|(by, _)| *by == who) {
+            return "ok".to_owned();
+        }
+        if self.holder != Some(who) || self.fence != fence {
+            return "lost".to_owned();
+        }
+        *event = ModelEvent { done: Some((who, record.clone())), ..ModelEvent::default() };
+        self.holder = None;
+        if matches!(record.outcome, Outcome::Set { .. }) {
+            (self.record, self.intention) = (Some(record.clone()), None);
+            if let Some(at) = key.at {
+                let newest = self.newest.entry(key.cause.clone()).or_insert(i64::MIN);
+                *newest = at.as_millisecond().max(*newest);
+            }
+        }
+        "ok".to_owned()
+    }
+
+    fn release(&mut self, who: usize, key: &Key, fence: u64) -> String {
+        if self.holder == Some(who) && self.fence == fence {
+            self.holder = None;
+            let event = self.events.entry(key.event.clone()).or_default();
+            (event.starter, event.starts) = (None, 0);
+        }
+        "ok".to_owned()
+    }
+}
+
+/// Six deliveries of four events of two causes.
+fn delivered(who: usize) -> Key {
+    match who {
+        0 | 1 => key("e1", Some(10)),
+        2 | 3 => key("e2", Some(20)),
+        4 => key("timeless", None),
+        _ => Key { cause: "ordered".to_owned(), ..key("ordered", Some(5)) },
+    }
+}
+
+async fn play(bench: &Bench, script: &Script) {
+    let owners: Vec<Owner> = (0..OWNERS).map(|_| owner()).collect();
+    let mut fences = [0_u64; OWNERS];
+    let mut model = Model::default();
+    for (number, (who, step, twice)) in script.iter().copied().enumerate() {
+        if fences[who] == 0 && !matches!(step, Step::Claim { .. }) {
+            // Without a claim there is no lease to do anything with.
+            continue;
+        }
+        let key = delivered(who);
+        let name = format!("cover{number}");
+        let lease = Lease {
+            key: key.clone(),
+            owner: owners[who],
+            fence: fences[who],
+            deadline: Instant::now(),
+        };
+        for _ in 0..=usize::from(twice) {
+            let (expected, found) = match step {
+                Step::Claim { short } => {
+                    let length = if short { SHORT } else { LONG };
+                    let claimed = claim(bench, &key, owners[who], length).await;
+                    let found = match claimed {
+                        Claim::Done(record) => format!("done {record:?}"),
+                        Claim::Busy { .. } => "busy".to_owned(),
+                        Claim::Acquired { lease, standing, intention, starts } => {
+                            fences[who] = lease.fence;
+                            let record = match standing {
+                                Standing::Ours(record) => Some(record),
+                                Standing::Unknown => None,
+                            };
+                            format!("held {} {starts} {record:?} {intention:?}", lease.fence)
+                        }
+                    };
+                    if short {
+                        run_out(SHORT).await;
+                    }
+                    (model.claim(who, &key, short), found)
+                }
+                Step::Intend => {
+                    let intention = intention(&name, &key.event.0);
+                    let expected = model.intend(who, lease.fence, &intention);
+                    let found = bench.ledger.intend(again(&lease), &intention, LONG).await;
+                    (expected, answer(found.map(|_| ())))
+                }
+                Step::Set | Step::Keep => {
+                    let record = match step {
+                        Step::Set => set(&name, &key.event.0, None),
+                        _ => kept(&key.event.0, None),
+                    };
+                    let expected = model.complete(who, &key, lease.fence, &record);
+                    (expected, answer(bench.ledger.complete(again(&lease), &record).await))
+                }
+                Step::Release => {
+                    let expected = model.release(who, &key, lease.fence);
+                    (expected, answer(bench.ledger.release(again(&lease)).await))
+                }
+            };
+            assert_eq!(found, expected, "step {number} of {script:?}");
+        }
+    }
+}
+
+fn any_order_of_steps_ends_as_the_model_says(cases: u32, bench: fn() -> Bench) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
+    proptest!(config, |(script in scripts())| {
+        runtime.block_on(async { play(&bench(), &script).await });
+    });
+}
+
+#[test]
+fn any_order_of_steps_ends_as_the_model_says_on_redis() {
+    any_order_of_steps_ends_as_the_model_says(64, redis);
+}
+
+#[test]
+fn any_order_of_steps_ends_as_the_model_says_on_sqlite() {
+    any_order_of_steps_ends_as_the_model_says(32, sqlite);
+}
+
+pub struct Held {
+    pub lease: Lease,
+    pub standing: Standing,
+    pub intention: Option<Intention>,
+    pub starts: u32,
+}
+
+fn held(claim: Claim) -> Held {
+    match claim {
+        Claim::Acquired { lease, standing, intention, starts } => {
+            Held { lease, standing, intention, starts }
+        }
+        other => panic!("not acquired: {other:?}"),
+    }
+}
+
+async fn claim(bench: &Bench, key: &Key, owner: Owner, length: Duration) -> Claim {
+    bench.ledger.claim(key, owner, length).await.unwrap()
+}
+
+async fn acquire(bench: &Bench, key: &Key, owner: Owner) -> Held {
+    held(claim(bench, key, owner, LONG).await)
+}
+
+/// Claims until it is neither busy nor done.
+async fn claim_in_time(bench: &Bench, key: &Key, owner: Owner, length: Duration) -> Claim {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        match claim(bench, key, owner, length).await {
+            acquired @ Claim::Acquired { .. } => return acquired,
+            other => assert!(Instant::now() < deadline, "still {other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+async fn acquire_in_time(bench: &Bench, key: &Key, owner: Owner) -> Held {
+    held(claim_in_time(bench, key, owner, LONG).await)
+}
+
+/// Waits until a lease that was granted before has run out by the ledger's clock, too.
+async fn run_out(length: Duration) {
+    let over = Instant::now() + length + Duration::from_millis(5);
+    tokio::time::sleep_until(over.into()).await;
+}
+
+/// The finished event's record.
+async fn finish(bench: &Bench, key: &Key, cover: &str) -> Record {
+    let held = acquire(bench, key, owner()).await;
+    let event_time = key.at.map(|at| at.as_second());
+    let record = set(cover, &key.event.0, event_time);
+    bench.ledger.complete(held.lease, &record).await.unwrap();
+    record
+}
+
+fn answer(outcome: Result<(), Error>) -> String {
+    match outcome {
+        Ok(()) => "ok".to_owned(),
+        Err(Error::LeaseLost { .. }) => "lost".to_owned(),
+        Err(other) => panic!("{other:?}"),
+    }
+}
+
+fn lost<T: std::fmt::Debug>(outcome: Result<T, Error>) {
+    assert!(matches!(outcome, Err(Error::LeaseLost { .. })), "{outcome:?}");
+}
+
+fn done(claim: Claim) -> Record {
+    match claim {
+        Claim::Done(record) => record,
+        other => panic!("not done: {other:?}"),
+    }
+}
+
+/// A lease is not meant to be copied; a lost reply is repeated with the same one.
+pub fn again(lease: &Lease) -> Lease {
+    Lease { key: lease.key.clone(), ..*lease }
+}
+
+pub fn owner() -> Owner {
+    Owner(Uuid::new_v4())
+}
+
+pub fn video(name: &str) -> VideoId {
+    VideoId::new(name).unwrap()
+}
+
+pub fn key(event: &str, second: Option<i64>) -> Key {
+    Key {
+        video: video("7d28d2ab0e8e4a5f"),
+        event: EventKey(event.to_owned()),
+        cause: "SnapshotComplete".to_owned(),
+        at: second.map(|second| Timestamp::from_second(second).unwrap()),
+    }
+}
+
+fn cover(name: &str) -> CoverUrl {
+    CoverUrl::new(&format!("https://example.com/{name}.jpg")).unwrap()
+}
+
+pub fn intention(name: &str, event: &str) -> Intention {
+    Intention { cover: cover(name), rule: Rule::Middle, event: EventKey(event.to_owned()) }
+}
+
+pub fn set(name: &str, event: &str, second: Option<i64>) -> Record {
+    record(Outcome::Set { cover: cover(name), rule: Rule::At(0.3) }, event, second)
+}
+
+pub fn kept(event: &str, second: Option<i64>) -> Record {
+    record(Outcome::Kept { why: "somebody \"chose\" it\n".to_owned() }, event, second)
+}
+
+fn record(outcome: Outcome, event: &str, second: Option<i64>) -> Record {
+    Record {
+        outcome,
+        event: EventKey(event.to_owned()),
+        event_time: second.map(|second| Timestamp::from_second(second).unwrap()),
+        decided_at: Timestamp::from_second(1_700_000_000).unwrap(),
+    }
+}
