@@ -300,3 +300,32 @@ fn read<T: DeserializeOwned>(video: &VideoId, text: &str) -> Result<T, Error> {
 fn read_some<T: DeserializeOwned>(video: &VideoId, text: &str) -> Result<Option<T>, Error> {
     if text.is_empty() { Ok(None) } else { read(video, text).map(Some) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(prefix: &str, keep: &str) -> Settings {
+        let text = serde_json::json!({
+            "url": "redis://127.0.0.1", "prefix": prefix,
+            "timeout": "500ms", "connect_timeout": "2s", "keep": keep,
+        });
+        serde_json::from_value(text).unwrap()
+    }
+
+    #[test]
+    fn durations_are_written_with_their_unit() {
+        let settings = settings("vod-cover", "720h");
+        assert_eq!(settings.timeout, Duration::from_millis(500));
+        assert_eq!(settings.keep, Duration::from_secs(30 * 86_400));
+        assert!(RedisLedger::new(&settings).is_ok());
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused() {
+        let new = |settings| RedisLedger::new(&settings).err().expect("accepted");
+        let braces = new(settings("{vod}", "720h"));
+        assert!(matches!(braces, BadSettings::Prefix { .. }));
+        assert!(matches!(new(settings("vod", "0s")), BadSettings::Zero { name: "keep" }));
+    }
+}

@@ -104,6 +104,9 @@ impl Database {
 
     /// What is wrong with the file, from the latest transaction.
     pub fn wrong(&self) -> Option<String> {
+        if self.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+            return Some(Trouble::Closed.to_string());
+        }
         self.wrong.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
@@ -134,7 +137,9 @@ fn serve(
         }
         let writes = batch.iter().any(|job| job.writes);
         let was_wrong = wrong.lock().unwrap_or_else(PoisonError::into_inner).is_some();
-        let mut outcome = run(connection, batch, writes);
+        let (committed, ran) = run(connection, batch, writes);
+        let failed = ran.iter().find_map(|done| done.failed.clone());
+        let mut outcome = committed.clone().and(failed.map_or(Ok(()), Err));
         if was_wrong && !writes && outcome.is_ok() {
             // That reading works says nothing of writing, and perhaps nobody else tries.
             outcome = execute(connection, PROBE);
@@ -146,11 +151,14 @@ fn serve(
             tracing::error!(error = text, "the database cannot be used");
         }
         *wrong.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        for done in ran {
+            (done.answer)(committed.clone());
+        }
     }
 }
 
-/// Runs a batch and answers all of it. An error is what went wrong first, with a job or with all.
-fn run(connection: &Connection, batch: Vec<Job>, writes: bool) -> Result<(), Trouble> {
+/// Runs a batch. An error means that nothing of it was stored.
+fn run(connection: &Connection, batch: Vec<Job>, writes: bool) -> (Result<(), Trouble>, Vec<Ran>) {
     // A batch that only reads needs no transaction, and must not wait for one of another process.
     let mut outcome = if writes { execute(connection, "BEGIN IMMEDIATE") } else { Ok(()) };
     let mut ran = Vec::with_capacity(batch.len());
@@ -170,14 +178,7 @@ fn run(connection: &Connection, batch: Vec<Job>, writes: bool) -> Result<(), Tro
             let _ = execute(connection, "ROLLBACK");
         }
     }
-    let mut first = outcome.clone();
-    for done in ran {
-        if let Some(trouble) = done.failed {
-            first = first.and(Err(trouble));
-        }
-        (done.answer)(outcome.clone());
-    }
-    first
+    (outcome, ran)
 }
 
 fn run_in_savepoint(
