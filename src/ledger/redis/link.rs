@@ -55,8 +55,9 @@ impl Link {
 
     /// Runs a transition. If the connection breaks or does not answer in time, nobody knows whether it
     /// ran: it is run once more over a new connection, which is safe because transitions are idempotent
-    /// for their owner. Takes at most twice `connect_timeout + timeout`. Answers with the moment from
-    /// which the answered run counts, too.
+    /// for their owner. Takes at most two `timeout`s, and as long as the connections need: no more than
+    /// four `connect_timeout`s, others' attempts that are waited for included. Answers with the moment when
+    /// the run that was answered left, too.
     pub async fn run(
         &self,
         transition: &Transition,
