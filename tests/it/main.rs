@@ -6,3 +6,6 @@ mod ledger_contract;
 mod local;
 mod redis_ledger;
 mod redis_server;
+mod queue_contract;
+mod rabbit;
+mod servers;
