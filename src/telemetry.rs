@@ -1,6 +1,8 @@
 //! Logs and metrics: how logging is set up, and every metric's name, in one place. Labels take values of
 //! bounded number only.
 
+use std::io::IsTerminal;
+
 use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -11,7 +13,10 @@ use crate::queue::{Depth, Settlement};
 /// Starts logging to standard error. `RUST_LOG` overrides `level`; `json` prints one object a line.
 pub fn start_logging(level: &str, json: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
     // A second subscriber, as in a test that runs the program twice in one process, changes nothing.
     let _ = match json {
         true => lines.json().try_init(),

@@ -1,11 +1,17 @@
 //! One test binary: every test that needs a server, the network or the program itself.
 
-mod vod_client;
-mod simulator;
+mod broker;
+mod covers;
+mod faults;
 mod ledger_contract;
 mod local;
-mod redis_ledger;
-mod redis_server;
+mod proxy;
 mod queue_contract;
 mod rabbit;
+mod redis_ledger;
+mod redis_server;
 mod servers;
+mod simulator;
+mod tidy;
+mod vod_client;
+mod world;
