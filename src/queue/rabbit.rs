@@ -128,7 +128,9 @@ impl Rabbit {
 
     async fn acknowledge(&self, tag: Tag, held: &Held) -> Result<(), Error> {
         let acknowledged = self.intake.acknowledge(tag, held).await;
-        acknowledged.map_err(|trouble| Error::unavailable("acknowledging an event", trouble))
+        acknowledged.map_err(|trouble| {
+            Error::unavailable("acknowledging an event", trouble.explain(&self.settings))
+        })
     }
 }
 

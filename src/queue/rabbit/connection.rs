@@ -59,15 +59,23 @@ impl Trouble {
 
     /// The trouble with everything that caused it, and what to do about it.
     pub fn explain(&self, settings: &Settings) -> String {
-        let what = crate::error::chain(self);
+        let what = self.what();
         match self.advice(settings) {
             Some(advice) => format!("{what}; {advice}"),
             None => what,
         }
     }
 
+    /// Not the whole chain, since errors of lapin print their sources themselves.
+    fn what(&self) -> String {
+        match self {
+            Self::Refused { source, .. } => format!("{self}: {source}"),
+            _ => self.to_string(),
+        }
+    }
+
     fn advice(&self, settings: &Settings) -> Option<String> {
-        let what = crate::error::chain(self);
+        let what = self.what();
         let queue = &settings.queue;
         Some(match self.code() {
             Some(403) if what.contains("ogin") => {
@@ -86,7 +94,7 @@ impl Trouble {
                  choose another name, or set queue.rabbitmq.type as it was declared, or \
                  queue.rabbitmq.declare = \"verify\" to use it as it is"
                 .to_owned(),
-            Some(530) => "the vhost at the end of queue.rabbitmq.url does not exist or the user may \
+            Some(530) if what.contains("vhost") => "the vhost at the end of queue.rabbitmq.url does not exist or the user may \
                  not use it: create it, grant access, or correct the URL (the default vhost is /%2f)"
                 .to_owned(),
             _ if self.is_unreadable_message() => format!(

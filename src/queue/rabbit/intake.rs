@@ -141,22 +141,23 @@ impl Intake {
     /// Keeps a connection until the adapter is closed.
     pub async fn run(self: Arc<Self>) {
         let mut backoff = Backoff::default();
-        let mut prefetch = self.settings.prefetch.max(1);
+        let mut alone = 0;
         while !self.stop.is_cancelled() {
             let started = Instant::now();
-            let Err(trouble) = self.session(prefetch).await else { break };
+            let Err(trouble) = self.session(alone).await else { break };
             self.status.down(Role::Consume, &trouble, &self.settings);
             if started.elapsed() > Duration::from_secs(30) {
                 backoff.reset();
             }
             // A message that cannot be parsed ends the connection with everything that was prefetched,
-            // which would count as a delivery of its innocent neighbours. Alone, it counts for itself
-            // only, until the delivery limit takes it away.
-            prefetch = if trouble.is_unreadable_message() {
+            // which would count as a delivery of its innocent neighbours. Taken one by one, it counts for
+            // itself only, until the delivery limit takes it away. It is somewhere among as many messages
+            // as were prefetched, all of which come before any others.
+            alone = if trouble.is_unreadable_message() {
                 backoff.reset();
-                1
+                self.settings.prefetch
             } else {
-                self.settings.prefetch.max(1)
+                0
             };
             tokio::select! {
                 () = sleep(backoff.next()) => {}
@@ -165,14 +166,15 @@ impl Intake {
         }
     }
 
-    /// One connection, from its opening to its end. `Ok` when the adapter was closed.
-    async fn session(&self, prefetch: u16) -> Result<(), Trouble> {
+    /// One connection, from its opening to its end. The first `alone` messages are taken one by one. `Ok`
+    /// when the adapter was closed.
+    async fn session(&self, alone: u16) -> Result<(), Trouble> {
         let connection = tokio::select! {
             opened = connection::open(&self.settings, Role::Consume.name()) => Arc::new(opened?),
             () = self.stop.cancelled() => return Ok(()),
         };
         let ended = tokio::select! {
-            ended = self.serve(&connection, prefetch) => ended,
+            ended = self.serve(&connection, alone) => ended,
             () = self.stop.cancelled() => Ok(()),
         };
         self.connection.send_replace(None);
@@ -182,7 +184,7 @@ impl Intake {
         ended
     }
 
-    async fn serve(&self, connection: &Arc<Connection>, prefetch: u16) -> Result<(), Trouble> {
+    async fn serve(&self, connection: &Arc<Connection>, mut alone: u16) -> Result<(), Trouble> {
         let settings = &*self.settings;
         let mut events = std::pin::pin!(connection.events_listener());
         topology::prepare(connection, settings, settings.declare).await?;
@@ -193,13 +195,12 @@ impl Intake {
 
         let mut wanted = self.wanted.subscribe();
         let mut watchdog = std::pin::pin!(watchdog::watch(connection, self));
-        let mut alone = prefetch < settings.prefetch;
         let mut consumer: Option<Consumer> = None;
         loop {
             let want = *wanted.borrow_and_update();
             match consumer.take() {
                 None if want => {
-                    let prefetch = if alone { 1 } else { settings.prefetch.max(1) };
+                    let prefetch = if alone > 0 { 1 } else { settings.prefetch.max(1) };
                     consumer = Some(self.consume(&channel, prefetch).await?);
                 }
                 Some(running) if !want => self.cancel(&channel, running).await?,
@@ -209,7 +210,9 @@ impl Intake {
                 received = next_of(&mut consumer) => match received {
                     Some(Ok(received)) => {
                         self.arrive(received);
-                        if std::mem::take(&mut alone)
+                        let last = alone == 1;
+                        alone = alone.saturating_sub(1);
+                        if last
                             && let Some(consumer) = consumer.take()
                         {
                             self.cancel(&channel, consumer).await?;

@@ -17,6 +17,7 @@ async fn a_message_that_no_queue_wants_is_an_error() {
     assert!(matches!(error, Error::Unroutable { ref kind, .. } if kind == "Unknown"), "{error:?}");
     assert!(error.to_string().contains("vod-cover declare"));
     queue.publish(Message::new("{}", "SnapshotComplete", "")).await.unwrap();
+    drop(queue);
     remove(&amqp_url(), &settings).await;
 }
 
@@ -36,6 +37,7 @@ async fn of_many_messages_at_once_exactly_the_unroutable_ones_are_errors() {
     for publishing in publishing.collect::<Vec<_>>() {
         publishing.await.unwrap();
     }
+    drop(queue);
     remove(&amqp_url(), &settings).await;
 }
 
@@ -63,6 +65,17 @@ async fn a_wrong_password_is_named() {
     says(settings(&url), "user name or password are wrong").await;
 }
 
+/// lapin without a feature for certificates connects to `amqps://` in plain text.
+#[tokio::test(flavor = "multi_thread")]
+async fn encryption_is_never_left_out() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("amqps://guest:guest@{}", listener.local_addr().unwrap());
+    let _queue = open(&settings(&url));
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let first = tokio::io::AsyncReadExt::read_u8(&mut stream).await.unwrap();
+    assert_eq!(first, 0x16, "the first record of a TLS handshake");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_vhost_is_named() {
     let url = url_with(|url| url.set_path("no-such-vhost"));
@@ -81,6 +94,7 @@ async fn a_missing_queue_is_named_when_nothing_may_be_created() {
     let queue = open(&settings);
     queue.publish(Message::new("{}", "SnapshotComplete", "")).await.unwrap();
     assert_eq!(take(&queue).await.message.body, "{}");
+    drop(queue);
     remove(&amqp_url(), &settings).await;
 }
 
@@ -96,6 +110,7 @@ async fn a_queue_of_another_kind_is_named() {
         async || matches!(queue.health(), Health::Away(why) if why.contains(wanted)),
     )
     .await;
+    drop(queue);
     remove(&amqp_url(), &quorum).await;
 }
 
@@ -106,6 +121,7 @@ async fn without_a_declaration_it_works_with_what_is_there() {
     let queue = open(&settings);
     queue.publish(Message::new("{}", "SnapshotComplete", "")).await.unwrap();
     assert_eq!(take(&queue).await.message.body, "{}");
+    drop(queue);
     remove(&amqp_url(), &settings).await;
 }
 
@@ -289,7 +305,7 @@ async fn a_memory_alarm_is_shown_and_outlived() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_queue_that_was_deleted_is_declared_again() {
+async fn a_queue_and_an_exchange_that_were_deleted_are_declared_again() {
     let settings = settings(&amqp_url());
     let queue = open(&settings);
     queue.publish(Message::new("before", "SnapshotComplete", "")).await.unwrap();
@@ -299,6 +315,8 @@ async fn a_queue_that_was_deleted_is_declared_again() {
         let options = QueueDeleteOptions::default();
         outside.queue_delete(name.as_str().into(), options).await.unwrap();
     }
+    let options = ExchangeDeleteOptions::default();
+    outside.exchange_delete(settings.exchange.as_str().into(), options).await.unwrap();
     // The message is gone with its queue; that it cannot be settled any more is not an error.
     eventually("it takes again", async || {
         let _ = queue.publish(Message::new("after", "SnapshotComplete", "")).await;
@@ -306,6 +324,7 @@ async fn a_queue_that_was_deleted_is_declared_again() {
     })
     .await;
     queue.settle(before, Settlement::Done).await.unwrap();
+    drop(queue);
     remove(&amqp_url(), &settings).await;
 }
 
@@ -323,6 +342,7 @@ async fn a_retry_outlives_the_loss_of_its_tier() {
     let again = Settlement::Retry { after, counts: true, error: "again".to_owned() };
     queue.settle(delivery, again).await.unwrap();
     assert_eq!(take(&queue).await.message.attempts, 1);
+    drop(queue);
     remove(&amqp_url(), &settings).await;
 }
 

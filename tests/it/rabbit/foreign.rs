@@ -60,6 +60,7 @@ async fn amqp_publish_reaches_us_through_the_exchange_and_straight() {
     for delivery in [first, second] {
         queue.settle(delivery, Settlement::Done).await.unwrap();
     }
+    drop(queue);
     remove(&amqp_url(), &settings).await;
 }
 
@@ -105,6 +106,7 @@ async fn headers_of_any_kind_and_size_do_no_harm_and_do_not_travel_on() {
     );
     assert!(letter.persistent);
     assert_eq!(letter.message.body, &b"\xff"[..]);
+    drop(queue);
     remove(&amqp_url(), &settings).await;
 }
 
@@ -167,5 +169,6 @@ async fn a_message_that_cannot_be_parsed_ends_among_the_dead_letters_and_alone()
     }
     let depth = async || queue.depth().await.ok().map(|depth| (depth.ready, depth.dead));
     eventually("only the poison is dead", async || depth().await == Some((0, 1))).await;
+    drop(queue);
     remove(&amqp_url(), &settings).await;
 }
