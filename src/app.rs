@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
@@ -11,12 +12,12 @@ use crate::cli::{Cli, Command, Configured};
 use crate::config::{self, LedgerKind, LogFormat, Settings};
 use crate::error::{Dependency, chain};
 use crate::ledger::Ledger;
-use crate::ledger::redis::RedisLedger;
+use crate::ledger::redis::{self, RedisLedger};
 use crate::local::Local;
-use crate::pipeline::{Pipeline, Status};
-use crate::queue::Queue;
+use crate::pipeline::{Ending, Pipeline, Status};
+use crate::queue::{Health, Queue};
 use crate::worker::Worker;
-use crate::{telemetry, vod};
+use crate::{gateway, sim, telemetry, vod};
 
 mod check;
 mod demo;
@@ -39,7 +40,11 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 
 /// 2 for a wrong configuration, 1 for everything else.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
-    let configuration = error.downcast_ref::<config::Error>().is_some();
+    let configuration = error.is::<config::Error>()
+        || error.is::<vod::SettingsError>()
+        || error.is::<redis::BadSettings>()
+        || error.is::<gateway::KeysError>()
+        || error.is::<sim::BadFault>();
     if configuration { 2 } else { 1 }
 }
 
@@ -59,6 +64,8 @@ fn load(configured: &Configured) -> anyhow::Result<Settings> {
 struct Parts {
     ledger: Arc<dyn Ledger>,
     vod: vod::Client,
+    /// Whether some rule asks for smart thumbnails.
+    intelligent: bool,
     /// The embedded file, if the ledger or the queue is in it.
     local: Option<Arc<Local>>,
 }
@@ -79,7 +86,7 @@ impl Parts {
             _ => Arc::new(RedisLedger::new(&settings.ledger.redis)?),
         };
         let vod = vod::Client::with_environment(&settings.vod, environment)?;
-        Ok(Self { ledger, vod, local })
+        Ok(Self { ledger, vod, intelligent: settings.asks_for_intelligent(), local })
     }
 
     fn worker(&self, settings: &Settings) -> anyhow::Result<Worker> {
@@ -90,6 +97,8 @@ impl Parts {
             lease: settings.ledger.lease,
             call: settings.vod.longest_call(),
             observer: None,
+            suspect: tokio::sync::Mutex::default(),
+            unknown: AtomicU32::default(),
         })
     }
 
@@ -97,9 +106,16 @@ impl Parts {
     async fn probe(&self, queue: &dyn Queue, dependency: Dependency) -> Result<(), String> {
         match dependency {
             Dependency::Ledger => self.ledger.ping().await.map_err(|error| chain(&error)),
-            Dependency::Queue => queue.depth().await.map(drop).map_err(|error| chain(&error)),
+            Dependency::Queue => {
+                // Asking makes the file's health up to date; a broker may refuse the question.
+                let _ = queue.depth().await;
+                match queue.health() {
+                    Health::Ready => Ok(()),
+                    Health::Away(why) => Err(why),
+                }
+            }
             Dependency::Vod => {
-                let results = self.vod.probe().await.into_iter();
+                let results = self.vod.probe(self.intelligent).await.into_iter();
                 let failed = results.filter_map(|(_, result)| result.err()).next();
                 failed.map_or(Ok(()), |error| Err(chain(&error)))
             }
@@ -137,7 +153,7 @@ async fn work(
         async move {
             let handled = worker.handle(&message).await?;
             tally.add(handled.name());
-            Ok(())
+            Ok(if handled.proves_dependencies() { Ending::Worked } else { Ending::Idle })
         }
     };
     let probed = Arc::clone(&queue);

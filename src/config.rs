@@ -10,6 +10,7 @@ use std::time::Duration;
 use ::config::{Config, File, FileFormat};
 use serde::{Deserialize, Deserializer};
 
+use crate::cover::Rule;
 use crate::cover::policy::{self, BadPolicy, Policies};
 use crate::gateway;
 use crate::ledger::redis;
@@ -20,6 +21,9 @@ mod redact;
 
 /// `config/default.toml`: every setting with its default and what it means.
 pub const DEFAULTS: &str = include_str!("../config/default.toml");
+
+/// What must be left of a lease when a write begins, beyond the write itself.
+const LEASE_MARGIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -138,6 +142,12 @@ impl Settings {
         }
     }
 
+    /// Whether any rule, default or override, is `intelligent`.
+    pub fn asks_for_intelligent(&self) -> bool {
+        let overrides = self.cover.overrides.iter().flat_map(|item| &item.rules);
+        self.cover.rules.iter().chain(overrides).any(|rule| *rule == Rule::Intelligent)
+    }
+
     pub fn policies(&self) -> Result<Policies, Error> {
         Ok(Policies::new(&self.cover, &self.ownership)?)
     }
@@ -161,10 +171,10 @@ impl Settings {
             );
         }
         let call = self.vod.longest_call();
-        if self.ledger.lease < call {
+        if self.ledger.lease < call + LEASE_MARGIN {
             return conflict(format!(
                 "ledger.lease is {:?}, but one call to VOD may take {call:?} (vod.timeout times \
-                 vod.retries + 1, and pauses); a video must stay locked for longer than that",
+                 2, and its turn); a video must stay locked {LEASE_MARGIN:?} longer than that",
                 self.ledger.lease
             ));
         }
@@ -187,7 +197,14 @@ pub fn effective(
     file: Option<&Path>,
     environment: &HashMap<String, String>,
 ) -> Result<String, Error> {
-    let values = merged(file, environment)?.try_deserialize::<toml::Table>()?;
+    let mut values = merged(file, environment)?.try_deserialize::<toml::Table>()?;
+    // A path that was chosen to be secret keeps strangers from posting callbacks.
+    if let Some(toml::Value::Table(intake)) = values.get_mut("intake")
+        && intake.get("path").and_then(toml::Value::as_str) != Some("/callback")
+    {
+        intake.insert("path".into(), "***".into());
+        intake.insert("url".into(), "***".into());
+    }
     Ok(redact::table(values).to_string())
 }
 

@@ -179,8 +179,11 @@ impl From<Rule> for String {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case<'a> {
     pub candidates: &'a [Candidate],
-    /// The picture that the event says VOD took by itself.
-    pub default_cover: Option<&'a CoverUrl>,
+    /// Whether the candidates are the set that VOD takes its default cover from (CoverSnapshot).
+    pub automatic: bool,
+    /// The picture that the event names as the cover. Whether that is the current one, or the one that
+    /// VOD would have taken, is an open question.
+    pub event_cover: Option<&'a CoverUrl>,
     pub event_time: Option<jiff::Timestamp>,
     pub standing: &'a Standing,
     /// An earlier write of ours that may or may not have happened.
@@ -192,7 +195,7 @@ pub struct Case<'a> {
 pub struct Evidence {
     /// VOD's smart thumbnails of this video; empty if it has none.
     pub intelligent: Option<Vec<IntelligentImage>>,
-    pub current: Option<CurrentCover>,
+    pub current: Option<Current>,
 }
 
 /// One entry of ListAIImageInfo.
@@ -211,7 +214,15 @@ pub enum ImageFormat {
     Gif,
 }
 
-/// What GetVideoInfo says is the cover now.
+/// What GetVideoInfo says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Current {
+    pub cover: CurrentCover,
+    /// The cover snapshots that VOD has of the video, in order; it takes its default cover from them.
+    pub snapshots: Vec<CoverUrl>,
+}
+
+/// The cover that a video has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CurrentCover {
     None,
@@ -253,7 +264,7 @@ pub enum Why {
     AsGoodAlready,
     /// Our own cover was chosen for a newer event.
     NewerAlready,
-    /// The cover is a smart thumbnail, and no rule offered another one.
+    /// The cover is a smart thumbnail that we did not set: an AI template did, or a person.
     IntelligentAlready,
     /// The cover is neither VOD's default nor ours: somebody chose it.
     SomebodyChoseIt,

@@ -93,8 +93,10 @@ pub struct SnapshotsReady {
     pub sub_type: Option<String>,
     /// What the uploader passed along in UserData.Extend, of whatever JSON type it arrived as.
     pub extend: Option<Value>,
-    /// The picture that VOD says it took for the cover. It is no proof of the current cover.
-    pub default_cover: Option<CoverUrl>,
+    /// The picture that the event names as the cover. It is no proof of the current cover.
+    pub event_cover: Option<CoverUrl>,
+    /// Whether the candidates are automatic cover snapshots (CoverSnapshot), not ordered ones.
+    pub automatic: bool,
     /// In the order of the video, never empty.
     pub candidates: Vec<Candidate>,
 }

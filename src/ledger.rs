@@ -113,7 +113,8 @@ impl From<Error> for Failure {
             Error::LeaseLost { .. } => {
                 (Class::Deferred { after: Duration::from_secs(5) }, "ledger.lease-lost", false)
             }
-            Error::Unreadable { .. } => (Class::Permanent, "ledger.unreadable", false),
+            // A newer version may have written it; by the end of its rollout this one can read it.
+            Error::Unreadable { .. } => (Class::Transient, "ledger.unreadable", false),
         };
         let failure = Failure::new(class, Reason::new(code), error);
         if outage { failure.outage_of(Dependency::Ledger) } else { failure }

@@ -77,6 +77,5 @@ async fn render(State(watched): State<Arc<Watched>>) -> String {
     if let Ok(Ok(depth)) = tokio::time::timeout(ASK_WITHIN, watched.queue.depth()).await {
         telemetry::depth(depth);
     }
-    watched.metrics.run_upkeep();
     watched.metrics.render()
 }

@@ -7,6 +7,7 @@
 //! runs until that dependency works, and intake opens again step by step.
 
 use std::any::Any;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -37,6 +38,15 @@ pub struct Pipeline {
     pub stop: CancellationToken,
 }
 
+/// How the handling of a message ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Every dependency did its part, which proves that they work.
+    Worked,
+    /// There was nothing to do.
+    Idle,
+}
+
 /// What the pipeline is doing now, for `/readyz`.
 #[derive(Default)]
 pub struct Status(Mutex<Snapshot>);
@@ -60,9 +70,8 @@ impl Status {
 
 /// The end of one of the tasks that the pipeline runs.
 enum Ended {
-    Handled(Delivery, Result<(), Failure>),
+    Handled(Delivery, Result<Ending, Failure>),
     Settled(Result<(), queue::Error>),
-    Probed(Result<(), String>),
 }
 
 impl Pipeline {
@@ -71,30 +80,38 @@ impl Pipeline {
     pub async fn run<H, HF, P, PF>(self, handle: H, probe: P)
     where
         H: Fn(Message) -> HF,
-        HF: Future<Output = Result<(), Failure>> + Send + 'static,
+        HF: Future<Output = Result<Ending, Failure>> + Send + 'static,
         P: Fn(Dependency) -> PF,
         PF: Future<Output = Result<(), String>> + Send + 'static,
     {
         let mut gate = Gate::default();
         let mut tasks: JoinSet<Ended> = JoinSet::new();
-        let mut probing = false;
+        // At most one, in a set because that is what ends it when the pipeline ends.
+        let mut probes: JoinSet<Result<(), String>> = JoinSet::new();
         loop {
             self.show(&gate, tasks.len(), false);
-            let probe_due = gate.probe_due().filter(|_| !probing);
+            let probe_due = gate.probe_due().filter(|_| probes.is_empty());
             let room = tasks.len() < gate.limit(self.in_flight);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
                 Some(ended) = tasks.join_next() => {
-                    probing &= !matches!(ended, Ok(Ended::Probed(_)) | Err(_));
-                    if self.react(ended, &mut gate, &mut tasks) {
+                    let pause = self.react(ended, &mut gate, &mut tasks);
+                    self.queue.take_singly(!gate.is_open());
+                    if pause {
                         self.queue.pause().await;
                     }
                 }
                 Some(dependency) = until(probe_due) => {
-                    probing = true;
-                    let probe = probe(dependency);
-                    tasks.spawn(async move { Ended::Probed(probe.await) });
+                    probes.spawn(probe(dependency));
+                }
+                Some(probed) = probes.join_next() => {
+                    let result = probed.unwrap_or_else(|error| Err(chain(&error)));
+                    match &result {
+                        Ok(()) => info!("the probe succeeded; intake opens again"),
+                        Err(why) => debug!(why, "the probe failed"),
+                    }
+                    gate.probed(result, Instant::now());
                 }
                 taken = self.queue.next(), if room => match taken {
                     Ok(Some(delivery)) => {
@@ -124,20 +141,20 @@ impl Pipeline {
     ) -> bool {
         match ended {
             Ok(Ended::Handled(delivery, result)) => {
-                let healthy = gate.is_open();
+                let working = gate.pause().is_none();
                 let (settlement, pause) = match result {
-                    Ok(()) => {
-                        gate.succeeded(self.in_flight);
+                    Ok(ending) => {
+                        if ending == Ending::Worked {
+                            gate.succeeded(self.in_flight);
+                        }
                         (Settlement::Done, false)
                     }
                     Err(failure) => {
                         let settlement =
-                            react::react(&failure, &delivery.message, healthy, &self.ladder);
+                            react::react(&failure, &delivery.message, working, &self.ladder);
                         log(&failure, &delivery.message, &settlement);
-                        if failure.class == Class::Permanent {
-                            gate.succeeded(self.in_flight);
-                        }
-                        (settlement, gate.failed(&failure, Instant::now()))
+                        let event = identity(&delivery.message);
+                        (settlement, gate.failed(&failure, event, Instant::now()))
                     }
                 };
                 if pause && let Some(pause) = gate.pause() {
@@ -151,15 +168,7 @@ impl Pipeline {
             }
             Ok(Ended::Settled(Ok(()))) => false,
             Ok(Ended::Settled(Err(error))) => self.queue_failed(gate, error),
-            Ok(Ended::Probed(result)) => {
-                match &result {
-                    Ok(()) => info!("the probe succeeded; intake opens again"),
-                    Err(why) => debug!(why, "the probe failed"),
-                }
-                gate.probed(result, Instant::now());
-                false
-            }
-            // Handlers are guarded, so this is a defect in settling or probing. The delivery comes again.
+            // Handlers are guarded, so this is a defect in settling. The delivery comes again.
             Err(error) => {
                 error!(error = chain(&error), "a task of the pipeline ended badly");
                 false
@@ -171,13 +180,13 @@ impl Pipeline {
         let failure = Failure::new(Class::Transient, Reason::new("queue.unavailable"), error)
             .outage_of(Dependency::Queue);
         warn!(error = %failure, "the queue failed; what was not settled will be delivered again");
-        gate.failed(&failure, Instant::now())
+        gate.failed(&failure, 0, Instant::now())
     }
 
-    async fn drain(&self, gate: Gate, mut tasks: JoinSet<Ended>) {
-        self.queue.pause().await;
-        let mut gate = gate;
+    async fn drain(&self, mut gate: Gate, mut tasks: JoinSet<Ended>) {
+        self.show(&gate, tasks.len(), true);
         let finish = async {
+            self.queue.pause().await;
             while let Some(ended) = tasks.join_next().await {
                 self.react(ended, &mut gate, &mut tasks);
                 self.show(&gate, tasks.len(), true);
@@ -198,6 +207,13 @@ async fn until(due: Option<(Instant, Dependency)>) -> Option<Dependency> {
     let (at, dependency) = due?;
     tokio::time::sleep_until(at.into()).await;
     Some(dependency)
+}
+
+/// The same for every delivery of the same event, whatever else has changed about the message.
+fn identity(message: &Message) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    message.body.hash(&mut hasher);
+    hasher.finish()
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Failure {

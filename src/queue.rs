@@ -170,6 +170,11 @@ pub trait Queue: Send + Sync {
     /// can still be settled.
     async fn pause(&self);
 
+    /// Whether to take one message only when the one before is settled, instead of as many as are
+    /// worked on at once: after a pause, until it is sure that work can go on. A message that is taken
+    /// and returns unworked counts as delivered on a quorum queue, and too many of those are the end of it.
+    fn take_singly(&self, _singly: bool) {}
+
     /// What waits, asked of the queue now.
     async fn depth(&self) -> Result<Depth, Error>;
 

@@ -13,6 +13,11 @@ use crate::queue::{Depth, Settlement};
 /// Starts logging to standard error. `RUST_LOG` overrides `level`; `json` prints one object a line.
 pub fn start_logging(level: &str, json: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    // It prints the bodies of messages that the broker returns, and errors that we report ourselves.
+    let filter = match "lapin=off".parse() {
+        Ok(directive) => filter.add_directive(directive),
+        Err(_) => filter,
+    };
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_ansi(std::io::stderr().is_terminal())

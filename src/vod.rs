@@ -144,7 +144,19 @@ impl Client {
     pub async fn get_video_info(&self, video: &VideoId) -> Result<VideoInfo, Error> {
         let operation = Operation::GetVideoInfo;
         let parameters = Parameters::from([("VideoId", video.to_string())]);
-        let reply: wire::GetVideoInfo = self.call(operation, parameters).await?;
+        let reply: wire::GetVideoInfo = match self.call(operation, parameters).await {
+            // As with UpdateVideoInfo: the operation for several videos works if the key may ask at all.
+            Err(error) if error.is_code("Forbidden") => {
+                return match self.get_video_infos(std::slice::from_ref(video)).await {
+                    Ok(infos) => infos.of(video).cloned().map_err(|_| Error::ForbiddenVideo {
+                        operation: operation.name(),
+                        video: video.clone(),
+                    }),
+                    Err(_) => Err(error),
+                };
+            }
+            other => other?,
+        };
         VideoInfo::read(reply.video, Some(video)).map_err(|why| odd(operation, why))
     }
 
@@ -213,13 +225,26 @@ impl Client {
 
     /// Proves endpoint, signature and permissions, and changes nothing: asks for, and "updates" without
     /// any field, a video that cannot exist. That VOD checks the permission before it looks for the video
-    /// is inferred from how RAM works; no page says so.
-    pub async fn probe(&self) -> Vec<(&'static str, Result<(), Error>)> {
+    /// is inferred from how RAM works; no page says so. `intelligent` says whether smart thumbnails are
+    /// asked for as well; that they are not offered to this account is no failure of the probe.
+    pub async fn probe(&self, intelligent: bool) -> Vec<(&'static str, Result<(), Error>)> {
         let mut results = Vec::new();
-        for operation in [Operation::GetVideoInfo, Operation::UpdateVideoInfo] {
+        let asked =
+            [Operation::GetVideoInfo, Operation::UpdateVideoInfo, Operation::ListAiImageInfo];
+        for operation in asked
+            .into_iter()
+            .filter(|operation| intelligent || *operation != Operation::ListAiImageInfo)
+        {
             let parameters = Parameters::from([("VideoId", "0".repeat(32))]);
             let result = match self.send(operation, parameters).await {
                 Err(error) if error.is_code("InvalidVideo.NotFound") => Ok(()),
+                Err(error)
+                    if operation == Operation::ListAiImageInfo
+                        && error.is_operation_not_offered() =>
+                {
+                    tracing::warn!(error = %error, "smart thumbnails are not offered");
+                    Ok(())
+                }
                 other => other,
             };
             results.push((operation.name(), result));

@@ -6,6 +6,7 @@
 //! one write that changes it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -15,7 +16,7 @@ use uuid::Uuid;
 use crate::cover::policy::Policies;
 use crate::cover::select::{self, Step};
 use crate::cover::{
-    Case, CoverUrl, CurrentCover, Decision, Evidence, IntelligentImage, Intention, Outcome, Policy,
+    Case, CoverUrl, Current, Decision, Evidence, IntelligentImage, Intention, Outcome, Policy,
     Record, Rule, Verdict, Why,
 };
 use crate::error::{Class, Failure, Reason, chain};
@@ -24,10 +25,18 @@ use crate::ledger::{Claim, Key, Lease, Ledger, Owner};
 use crate::queue::Message;
 use crate::{telemetry, vod};
 
-/// Starts of one event that may end without a word before it is taken for the cause of the crashes.
-/// High, because every event that was in flight when a process died counts one.
+/// Starts of one event that may end without a word before it is suspected of killing its process. Every
+/// event that was in flight counts one as well, so suspects are handled one at a time from then on, which
+/// parts the one from the others.
+const STARTS_BEFORE_SUSPICION: u32 = 3;
+/// Starts after which a suspect is taken for the cause.
 const STARTS_BEFORE_BLAME: u32 = 10;
+/// Videos in a row that VOD does not know, with none between that it knows, after which the key or the
+/// region is more likely to be wrong than all of them deleted.
+const UNKNOWN_BEFORE_DOUBT: u32 = 20;
 
+/// The reason under which VOD's client says so.
+const UNKNOWN_VIDEO: &str = "vod.InvalidVideo.NotFound";
 /// The longest wait before a video that another delivery works on is tried again.
 const BUSY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -41,6 +50,10 @@ pub struct Worker {
     pub call: Duration,
     /// Told of every event's end; used by the demo's table.
     pub observer: Option<Observer>,
+    /// Held while a suspect is handled.
+    pub suspect: tokio::sync::Mutex<()>,
+    /// Videos in a row that VOD did not know.
+    pub unknown: AtomicU32,
 }
 
 /// Called with every decision that was carried out.
@@ -88,6 +101,19 @@ impl Handled {
     }
 }
 
+impl Handled {
+    /// Whether both the ledger and VOD must have done their part.
+    pub fn proves_dependencies(&self) -> bool {
+        use Why::{IntelligentAlready, SomebodyChoseIt};
+        match self {
+            Self::Set | Self::WasSet | Self::Kept(SomebodyChoseIt | IntelligentAlready) => true,
+            Self::Kept(_) | Self::NoCover | Self::Duplicate | Self::Nothing | Self::NotOurs => {
+                false
+            }
+        }
+    }
+}
+
 impl Worker {
     /// Handles one message. Bounded in time by the lease.
     pub async fn handle(&self, message: &Message) -> Result<Handled, Failure> {
@@ -112,7 +138,21 @@ impl Worker {
         };
         let outcome = result.as_ref().map_or("failed", Handled::name);
         telemetry::event(&kind, outcome, began.elapsed());
-        result
+        result.map_err(|failure| self.doubt(failure))
+    }
+
+    /// A wrong region or another account's key makes every video unknown, which must not empty the
+    /// queue into the dead letters at once: from a long row on, unknown videos are tried again.
+    fn doubt(&self, failure: Failure) -> Failure {
+        if failure.class != Class::Permanent || failure.reason.as_str() != UNKNOWN_VIDEO {
+            return failure;
+        }
+        let row = self.unknown.fetch_add(1, Ordering::Relaxed) + 1;
+        if row <= UNKNOWN_BEFORE_DOUBT {
+            return failure;
+        }
+        warn!(row, "VOD knows none of the latest videos; check vod.region and the access key");
+        Failure { class: Class::Transient, ..failure }
     }
 
     async fn snapshots(&self, event: &SnapshotsReady) -> Result<Handled, Failure> {
@@ -123,7 +163,8 @@ impl Worker {
             at: event.at,
         };
         // One owner for each delivery: a broker may deliver a message again while it is handled.
-        let (lease, standing, intention) =
+        // The last is held to the end of this function: one suspect at a time.
+        let (lease, standing, intention, _alone) =
             match self.ledger.claim(&key, Owner(Uuid::new_v4()), self.lease).await? {
                 Claim::Done(_) => return Ok(Handled::Duplicate),
                 Claim::Busy { retry_after } => return Err(busy(&key.video, retry_after)),
@@ -131,12 +172,22 @@ impl Worker {
                     self.release(lease).await;
                     return Err(crashes(starts));
                 }
-                Claim::Acquired { lease, standing, intention, .. } => (lease, standing, intention),
+                Claim::Acquired { lease, standing, intention, starts } => {
+                    let suspected = starts > STARTS_BEFORE_SUSPICION;
+                    let alone = suspected.then(|| self.suspect.try_lock());
+                    if let Some(Err(_)) = alone {
+                        // Being released, the others count from nothing again.
+                        self.release(lease).await;
+                        return Err(suspect(&key.video));
+                    }
+                    (lease, standing, intention, alone)
+                }
             };
         let policy = self.policies.of(event);
         let case = Case {
             candidates: &event.candidates,
-            default_cover: event.default_cover.as_ref(),
+            automatic: event.automatic,
+            event_cover: event.event_cover.as_ref(),
             event_time: event.at,
             standing: &standing,
             intention: intention.as_ref(),
@@ -218,8 +269,10 @@ impl Worker {
         }
     }
 
-    async fn current(&self, video: &VideoId) -> Result<CurrentCover, Failure> {
-        Ok(self.vod.get_video_info(video).await?.current_cover())
+    async fn current(&self, video: &VideoId) -> Result<Current, Failure> {
+        let info = self.vod.get_video_info(video).await?;
+        self.unknown.store(0, Ordering::Relaxed);
+        Ok(info.current())
     }
 
     /// Announces the write, checks that there is time for it, and makes it. Whatever fails, the
@@ -234,9 +287,13 @@ impl Worker {
         let intention = Intention { cover: cover.clone(), rule, event: event.key.clone() };
         let lease = self.ledger.intend(lease, &intention, self.lease).await?;
         let left = lease.deadline.saturating_duration_since(Instant::now());
+        let writing = self.vod.update_video_info(&event.video, cover);
         let written = match left < self.call {
             true => Err(too_slow(&event.video, self.lease)),
-            false => self.vod.update_video_info(&event.video, cover).await.map_err(Failure::from),
+            false => match tokio::time::timeout_at(lease.deadline.into(), writing).await {
+                Ok(written) => written.map_err(Failure::from),
+                Err(_) => Err(too_slow(&event.video, self.lease)),
+            },
         };
         match written {
             Ok(()) => Ok(lease),
@@ -282,6 +339,11 @@ fn busy(video: &VideoId, retry_after: Duration) -> Failure {
     let after = retry_after.min(BUSY_AGAIN);
     let what = format!("another event of video {video} is being handled");
     Failure::new(Class::Deferred { after }, Reason::new("ledger.busy"), what)
+}
+
+fn suspect(video: &VideoId) -> Failure {
+    let what = format!("handling video {video} may crash the process, and so may another's");
+    Failure::new(Class::Deferred { after: BUSY_AGAIN }, Reason::new("event.suspect"), what)
 }
 
 fn crashes(starts: u32) -> Failure {

@@ -109,7 +109,7 @@ async fn account(settings: &Settings, report: &mut Report) {
         Ok(client) => client,
         Err(error) => return report.line("vod", Err(chain(&error))),
     };
-    for (operation, result) in client.probe().await {
+    for (operation, result) in client.probe(settings.asks_for_intelligent()).await {
         let result = result.map(|()| "permitted".into()).map_err(|error| chain(&error));
         report.line(&format!("vod {operation}"), result);
     }

@@ -114,7 +114,11 @@ pub(super) async fn replay(settings: &Settings, file: &Path) -> anyhow::Result<E
     for letter in &dead {
         eprintln!("line {}: {}", letter.line, letter.error);
     }
-    let all = dead.is_empty() && !stop.is_cancelled();
+    let failed = lines.failed();
+    if let Some(why) = &failed {
+        eprintln!("{} could not be read to its end: {why}", file.display());
+    }
+    let all = dead.is_empty() && failed.is_none() && !stop.is_cancelled();
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -3,16 +3,18 @@
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::{Parts, work};
-use crate::config::{QueueKind, Settings};
+use crate::config::{LedgerKind, QueueKind, Settings};
 use crate::local::Local;
 use crate::ops::{self, Watched};
 use crate::pipeline::Status;
@@ -21,9 +23,21 @@ use crate::queue::rabbit::Rabbit;
 use crate::vod::Environment;
 use crate::{gateway, telemetry};
 
+/// How long open requests may take after everything else has ended.
+const LAST_ANSWERS: Duration = Duration::from_secs(2);
+/// How often metrics are tidied, also if nobody reads them.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
     let metrics = telemetry::start_metrics();
+    let upkeep = metrics.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            upkeep.run_upkeep();
+        }
+    });
     stop_on_signal(&stop)?;
     // The queue outlives `stop`: running events still have to be settled.
     let close = CancellationToken::new();
@@ -49,7 +63,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         metrics,
     });
     let ops = bind("ops.listen", settings.ops.listen).await?;
-    serve(ops, ops::router(watched), &close);
+    let mut serving = vec![serve(ops, ops::router(watched), &close)];
     if embedded {
         let key = std::env::var("VOD_CALLBACK_KEY").ok();
         let keys = gateway::Keys::load(&settings.intake, key.as_deref())?;
@@ -57,8 +71,12 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
             warn!("callbacks are taken unsigned; set VOD_CALLBACK_KEY or intake.keys_file");
         }
         let router = gateway::router(&settings.intake.path, keys, Arc::clone(&queue));
-        // No callback is stored that this process would not get to: the intake closes first.
-        serve(bind("intake.listen", settings.intake.listen).await?, router, &stop);
+        // Also while the events in flight are finished: a callback that is not taken within two
+        // seconds is lost for good, and one that is stored waits for the next start.
+        serving.push(serve(bind("intake.listen", settings.intake.listen).await?, router, &close));
+    }
+    if !embedded && settings.ledger.kind == LedgerKind::Embedded {
+        warn!("the ledger is a file of this machine: run one worker only, or set REDIS_URL");
     }
     info!(
         queue = ?settings.queue.kind,
@@ -68,6 +86,9 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     );
     work(settings, parts, worker, queue, Arc::default(), status, stop).await;
     close.cancel();
+    for server in serving {
+        let _ = tokio::time::timeout(LAST_ANSWERS, server).await;
+    }
     if let Some(rabbit) = rabbit {
         rabbit.close().await;
     }
@@ -85,13 +106,17 @@ async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener>
 }
 
 /// Serves in the background until `stop`.
-pub(super) fn serve(listener: TcpListener, router: Router, stop: &CancellationToken) {
+pub(super) fn serve(
+    listener: TcpListener,
+    router: Router,
+    stop: &CancellationToken,
+) -> JoinHandle<()> {
     let stopped = stop.clone().cancelled_owned();
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
             warn!(%error, "stopped serving");
         }
-    });
+    })
 }
 
 /// SIGTERM and SIGINT stop taking and drain; a second one ends the process at once.

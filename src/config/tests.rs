@@ -48,7 +48,7 @@ fn what_is_wrong_is_named() {
         ("[cover]\nrules = ['keep', 'first']", "keep"),
         ("[[cover.override]]\nrules = ['first']", "override 1"),
         ("[queue]\nkind = 'kafka'", "kafka"),
-        ("[queue.rabbitmq]\nretry_tiers = ['5 bananas']", "bananas"),
+        ("[queue.rabbitmq]\nretry_tiers = ['5 bananas']", "queue.rabbitmq.retry_tiers[0]"),
         ("[queue.embedded]\nin_flight = 0", "in_flight"),
         ("[queue.embedded]\nretry = ['10s', '5s']", "retry"),
         ("[ledger]\nlease = '1s'", "ledger.lease"),

@@ -2,7 +2,7 @@
 //! our reading of VOD's documentation. Pure. When in doubt the answer is [`Owner::Somebody`], because
 //! overwriting a person's choice is the worst that this program can do.
 
-use super::{Case, CoverUrl, CurrentCover, Evidence, Outcome, Standing};
+use super::{Case, CoverUrl, Current, CurrentCover, Evidence, Outcome, Standing};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -19,14 +19,15 @@ pub enum Owner {
 }
 
 /// Compares paths only: the same picture may come with another scheme, host or query. A person who
-/// picks exactly VOD's middle snapshot cannot be told from VOD.
-pub fn whose(current: &CurrentCover, case: &Case<'_>, seen: &Evidence) -> Owner {
-    let current = match current {
+/// picks exactly VOD's middle snapshot cannot be told from VOD. Where a domain signs URLs in their paths
+/// (types B and C), nothing can be recognised, and every cover counts as somebody's.
+pub fn whose(current: &Current, case: &Case<'_>, seen: &Evidence) -> Owner {
+    let cover = match &current.cover {
         CurrentCover::None => return Owner::Nobody,
         CurrentCover::Odd(_) => return Owner::Somebody,
         CurrentCover::Is(cover) => cover,
     };
-    let same = |other: &CoverUrl| other.path() == current.path();
+    let same = |other: &CoverUrl| other.path() == cover.path();
     let recorded = match case.standing {
         Standing::Ours(record) => match &record.outcome {
             Outcome::Set { cover, .. } => Some(cover),
@@ -38,14 +39,23 @@ pub fn whose(current: &CurrentCover, case: &Case<'_>, seen: &Evidence) -> Owner 
     if recorded.into_iter().chain(intended).any(same) {
         return Owner::Ours;
     }
-    // VOD's index for N = 1..8 is documented by one sample only (2 of 2), so the event's own CoverUrl
-    // counts first. With neither, the computed middle stands in.
-    let middle = case.candidates.get(case.candidates.len() / 2).map(|candidate| &candidate.url);
-    if case.default_cover.into_iter().chain(middle).any(same) {
-        return Owner::Vod;
+    // The event's snapshots, if they are of the kind that VOD takes its cover from, and those it has now.
+    let of_event = case.automatic.then(|| case.candidates.iter().map(|one| &one.url).collect());
+    let sets: [Vec<&CoverUrl>; 2] =
+        [of_event.unwrap_or_default(), current.snapshots.iter().collect()];
+    for set in &sets {
+        let middle = set.get(set.len() / 2).copied();
+        // VOD's index for N = 1..8 is documented by one sample only (2 of 2), so the event's own
+        // CoverUrl counts as well, but only if it is one of the snapshots: otherwise it may be a cover
+        // that was given at upload, since the documentation leaves open which of the two it names.
+        let is_in_set = |named: &&CoverUrl| set.iter().any(|one| one.path() == named.path());
+        let named = case.event_cover.filter(is_in_set);
+        if middle.into_iter().chain(named).any(same) {
+            return Owner::Vod;
+        }
     }
     let listed = seen.intelligent.iter().flatten().any(|image| same(&image.url));
-    if listed || current.path().contains("/image/ai/") {
+    if listed || cover.path().contains("/image/ai/") {
         return Owner::Intelligent;
     }
     Owner::Somebody

@@ -4,8 +4,8 @@
 
 use super::owner::{Owner, whose};
 use super::{
-    Candidate, Case, CoverUrl, Decision, Evidence, ImageFormat, IntelligentImage, Outcome, Policy,
-    Rule, Standing, Verdict, Why,
+    Candidate, Case, CoverUrl, CurrentCover, Decision, Evidence, ImageFormat, IntelligentImage,
+    Outcome, Policy, Rule, Standing, Verdict, Why,
 };
 
 /// What [`next`] asks for, or its answer.
@@ -54,7 +54,8 @@ fn settle(
     rule: Rule,
     mut trace: Vec<String>,
 ) -> Step {
-    // Reached only if our own cover's rule is no longer in the chain: then the newer event wins.
+    // Reached only if our own cover's rule is further down the chain or no longer in it: then the newer
+    // event wins.
     if let Some((_, Some(ours))) = recorded(case.standing)
         && case.event_time.is_none_or(|this| this < ours)
     {
@@ -71,12 +72,13 @@ fn settle(
     };
     let owner = whose(current, case, seen);
     trace.push(format!("the current cover is {}", describe(owner)));
-    if matches!(current, super::CurrentCover::Is(now) if now.path() == cover.path()) {
-        return decided(Verdict::IsSet { cover, rule }, trace);
-    }
+    let is_set = matches!(&current.cover, CurrentCover::Is(now) if now.path() == cover.path());
     let verdict = match owner {
+        // Also if it is what the rule would choose: taken for ours, it would be replaced one day.
         Owner::Somebody if !policy.overwrite_manual => Verdict::Keep(Why::SomebodyChoseIt),
-        Owner::Intelligent if rule != Rule::Intelligent => Verdict::Keep(Why::IntelligentAlready),
+        // Another smart thumbnail than the best one may well be a person's choice.
+        Owner::Intelligent if !policy.overwrite_manual => Verdict::Keep(Why::IntelligentAlready),
+        _ if is_set => Verdict::IsSet { cover, rule },
         _ => Verdict::Set { cover, rule },
     };
     decided(verdict, trace)

@@ -10,6 +10,9 @@ use crate::cover::{Candidate, CoverUrl};
 /// Count has no documented bound.
 const MAX_CANDIDATES: u32 = 1_000;
 
+/// Longest SnapshotRegular, query and all: one longer than this makes no cover's URL.
+const MAX_PATTERN: usize = 4 * CoverUrl::MAX_LEN;
+
 pub(super) fn parse(kind: String, fields: Fields) -> Result<Event, ParseError> {
     // The id is MediaId in VOD's newer event types; accepting it here costs nothing.
     let video = match (fields.get("VideoId"), fields.text("VideoId").or(fields.text("MediaId"))) {
@@ -28,7 +31,7 @@ pub(super) fn parse(kind: String, fields: Fields) -> Result<Event, ParseError> {
     }
     let sub_type = fields.text("SubType");
     let sets = sets(&fields)?;
-    let key = key(&kind, &status, &sets, &fields);
+    let key = key(&[&kind, sub_type.as_deref().unwrap_or_default(), &status], &sets, &fields);
 
     // Automatic snapshots come as CoverSnapshot; those that SubmitSnapshotJob made as NormalSnapshot.
     // SnapshotType is an open enumeration: sprites, WebVTT and whatever comes next are never covers.
@@ -37,16 +40,13 @@ pub(super) fn parse(kind: String, fields: Fields) -> Result<Event, ParseError> {
         is("SnapshotType", kind) && (set.get("Status").is_none() || is("Status", "success"))
     };
     let specified = sub_type.as_deref().is_some_and(|t| t.eq_ignore_ascii_case("SpecifiedTime"));
-    let find = |kind| sets.iter().filter(move |set| usable(set, kind));
-    let ordered = find("NormalSnapshot").filter(|_| specified);
-    let candidates: Vec<_> = ordered
-        .chain(find("CoverSnapshot"))
-        .map(expand)
-        .find(|c| !c.is_empty())
-        .unwrap_or_default();
-    if candidates.is_empty() {
+    let first_of =
+        |kind| sets.iter().filter(|set| usable(set, kind)).map(expand).find(|set| !set.is_empty());
+    let ordered = if specified { first_of("NormalSnapshot") } else { None };
+    let automatic = ordered.is_none();
+    let Some(candidates) = ordered.or_else(|| first_of("CoverSnapshot")) else {
         return nothing("it has no snapshots that can be a cover");
-    }
+    };
 
     let cover = fields.text("CoverUrl").or_else(|| fields.text("CoverURL"));
     Ok(Event::Snapshots(SnapshotsReady {
@@ -55,7 +55,8 @@ pub(super) fn parse(kind: String, fields: Fields) -> Result<Event, ParseError> {
         at: fields.text("EventTime").and_then(|text| event_time(&text)),
         sub_type,
         extend: fields.get("Extend").cloned(),
-        default_cover: cover.and_then(|url| CoverUrl::new(&url).ok()),
+        event_cover: cover.and_then(|url| CoverUrl::new(&url).ok()),
+        automatic,
         candidates,
     }))
 }
@@ -84,7 +85,7 @@ fn sets(fields: &Fields) -> Result<Vec<Fields>, ParseError> {
 
 /// Names the jobs; where no set names its job, the event's time; where there is none either, the
 /// pictures. A long list of jobs is hashed, so that the key stays short.
-fn key(kind: &str, status: &str, sets: &[Fields], fields: &Fields) -> EventKey {
+fn key(kind: &[&str], sets: &[Fields], fields: &Fields) -> EventKey {
     let all = |name| {
         let mut all: Vec<_> = sets.iter().filter_map(|set| set.text(name)).collect();
         all.sort();
@@ -97,13 +98,15 @@ fn key(kind: &str, status: &str, sets: &[Fields], fields: &Fields) -> EventKey {
         short if short.len() <= 128 => short,
         long => Sha1::digest(long).iter().map(|byte| format!("{byte:02x}")).collect(),
     };
-    EventKey(format!("{kind}/{status}/{which}"))
+    let kind: Vec<_> = kind.iter().filter(|part| !part.is_empty()).copied().collect();
+    EventKey(format!("{}/{which}", kind.join("/")))
 }
 
 /// Every picture of a set, in order. SnapshotRegular is a whole URL; the placeholder stands for a serial
 /// number that starts at 1 and has five digits.
 fn expand(set: &Fields) -> Vec<Candidate> {
-    let Some(pattern) = set.text("SnapshotRegular") else { return Vec::new() };
+    let pattern = set.text("SnapshotRegular").filter(|text| text.len() <= MAX_PATTERN);
+    let Some(pattern) = pattern else { return Vec::new() };
     // `{Count}` belongs to the templates of VOD's sibling services; it is accepted in case.
     let placeholder = ["{SnapshotCount}", "{Count}"].into_iter().find(|p| pattern.contains(p));
     let count = set.count("SnapshotCount").unwrap_or(1).min(MAX_CANDIDATES);

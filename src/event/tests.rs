@@ -49,7 +49,7 @@ fn cover_snapshots_are_expanded_and_sprites_are_never_candidates() {
         ["http://sample/covers/990f-00001.jpg", "http://sample/covers/990f-00002.jpg"]
     );
     assert_eq!(
-        ready.default_cover.map(String::from).as_deref(),
+        ready.event_cover.map(String::from).as_deref(),
         Some("http://sample/covers/990f-00002.jpg")
     );
     assert_eq!(ready.key.0, "SnapshotComplete/success/b31+ee1");
@@ -71,7 +71,7 @@ fn what_the_documentation_leaves_open_is_tolerated() {
         urls(&ready),
         ["http://s/c-00001.jpg", "http://s/c-00002.jpg", "http://s/c-00003.jpg"]
     );
-    assert!(ready.default_cover.is_some());
+    assert!(ready.event_cover.is_some() && ready.automatic);
     assert_eq!(ready.extend, Some(json!({"a": [1]})));
     assert_eq!(ready.at.map(|t| t.as_millisecond()), Some(1_666_261_786_540));
 }
@@ -86,7 +86,8 @@ fn ordered_snapshots_count_only_where_sub_type_says_so() {
             }
         })
     };
-    assert_eq!(urls(&snapshots(normal(Some("SpecifiedTime")))).len(), 2);
+    let ordered = snapshots(normal(Some("SpecifiedTime")));
+    assert_eq!((urls(&ordered).len(), ordered.automatic), (2, false));
     assert!(matches!(normal(None), Ok(Event::Nothing { .. })));
 }
 
@@ -121,6 +122,12 @@ fn two_events_are_the_same_only_if_their_jobs_are() {
     assert_ne!(key(json!("a"), "2018-07-31T10:07:31Z"), key(json!("b"), "2018-07-31T10:07:31Z"));
     assert_ne!(key(json!(null), "2018-07-31T10:07:31Z"), key(json!(null), "2018-07-31T10:07:32Z"));
     assert!(key(json!("j".repeat(5_000)), "").0.len() < 100);
+    let ordered = snapshots(with(|e| {
+        e["SubType"] = json!("SpecifiedTime");
+        e["SnapshotInfos"][0]["JobId"] = json!(null);
+        e["SnapshotInfos"][1]["JobId"] = json!(null);
+    }));
+    assert_ne!(ordered.key, key(json!(null), "2018-07-31T10:07:31Z"));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! `vod-cover:{<VideoId>}` and `vod-cover:{<VideoId>}:e:<event>`. Replication is asynchronous, so a
 //! failover may forget the newest transitions; nothing here can promise more than Redis does.
 //!
-//! The user needs `+evalsha +eval +time +hget +hmget +hset +hdel +hincrby +pexpire +set` on `~vod-cover:*`
+//! The user needs `+evalsha +eval +time +hget +hmget +hset +hdel +hincrby +pexpire` on `~vod-cover:*`
 //! (and `+role +info` behind Sentinel, `+cluster` for a cluster).
 
 use std::path::PathBuf;

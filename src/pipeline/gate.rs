@@ -2,22 +2,29 @@
 //! happened and when. Closed, it lets nothing through; after a successful probe it opens for one event,
 //! then two, four and so on, so that a dependency that just came back is not overrun.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use crate::error::{Class, Dependency, Failure};
 
-/// Failures in a row, across events, that are taken for an outage although none says so.
-const FAILURES_IN_A_ROW: u32 = 5;
+/// Different events that fail in a row, with no success between, that are taken for an outage although
+/// none says so.
+const EVENTS_IN_A_ROW: usize = 5;
 /// The longest pause between probes. Short enough to be back well within 15 s of a fault's end.
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+/// The longest pause when probes succeed and events fail all the same.
+const LONGEST_PAUSE_IN_VAIN: Duration = Duration::from_secs(10);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub struct Gate {
     state: State,
-    failures_in_a_row: u32,
-    /// Probes that failed, or trials that ended in failure, since the gate was last fully open.
-    setbacks: u32,
+    /// The events that failed since the last success.
+    failing: HashSet<u64>,
+    /// Probes that failed in a row.
+    failed_probes: u32,
+    /// Times that a trial ended in failure since the gate was last fully open.
+    failed_trials: u32,
 }
 
 #[derive(Debug)]
@@ -30,7 +37,6 @@ enum State {
     /// Open for `limit` events at once.
     Trial {
         limit: usize,
-        pause: Pause,
     },
 }
 
@@ -43,7 +49,7 @@ pub struct Pause {
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { state: State::Open, failures_in_a_row: 0, setbacks: 0 }
+        Self { state: State::Open, failing: HashSet::new(), failed_probes: 0, failed_trials: 0 }
     }
 }
 
@@ -52,21 +58,22 @@ impl Gate {
     pub fn limit(&self, full: usize) -> usize {
         match self.state {
             State::Open => full,
-            State::Trial { limit, .. } => limit.min(full),
+            State::Trial { limit } => limit.min(full),
             State::Paused { .. } => 0,
         }
     }
 
-    /// Whether events succeed at the moment, as far as is known.
+    /// Whether nothing is held back.
     pub fn is_open(&self) -> bool {
         matches!(self.state, State::Open)
     }
 
-    /// Set while paused, and still during a trial.
+    /// Set while nothing is taken. A trial is no pause: its probe succeeded, and with an empty queue it
+    /// may last for long.
     pub fn pause(&self) -> Option<&Pause> {
         match &self.state {
-            State::Open => None,
-            State::Paused { pause, .. } | State::Trial { pause, .. } => Some(pause),
+            State::Paused { pause, .. } => Some(pause),
+            State::Open | State::Trial { .. } => None,
         }
     }
 
@@ -78,55 +85,60 @@ impl Gate {
         }
     }
 
-    /// An event ended well.
+    /// An event was worked on and ended well. Events that needed no work prove nothing, and are not told.
     pub fn succeeded(&mut self, full: usize) {
-        self.failures_in_a_row = 0;
-        if let State::Trial { limit, .. } = &mut self.state {
+        self.failing.clear();
+        if let State::Trial { limit } = &mut self.state {
             *limit *= 2;
             if *limit >= full {
                 self.state = State::Open;
-                self.setbacks = 0;
+                self.failed_trials = 0;
             }
         }
     }
 
-    /// An event failed. Returns true if this paused intake.
-    pub fn failed(&mut self, failure: &Failure, now: Instant) -> bool {
+    /// An event failed; `event` is the same number whenever the same event fails. Returns true if this
+    /// paused intake.
+    pub fn failed(&mut self, failure: &Failure, event: u64, now: Instant) -> bool {
         let outage = match (failure.class, failure.outage) {
             (Class::Misconfigured, blamed) => Some(blamed.unwrap_or(Dependency::Vod)),
-            (Class::Transient, Some(blamed)) => Some(blamed),
+            (Class::Transient | Class::Deferred { .. }, Some(blamed)) => Some(blamed),
+            // One event that fails again and again is its own fault; several different ones are not.
             (Class::Transient, None) => {
-                self.failures_in_a_row += 1;
-                (self.failures_in_a_row >= FAILURES_IN_A_ROW).then_some(Dependency::Vod)
+                self.failing.insert(event);
+                (self.failing.len() >= EVENTS_IN_A_ROW).then_some(Dependency::Vod)
             }
-            (Class::Deferred { .. } | Class::Permanent, _) => None,
+            (Class::Deferred { .. } | Class::Permanent, None) => None,
+            (Class::Permanent, Some(_)) => None,
         };
-        match (outage, &self.state) {
-            (Some(dependency), State::Open | State::Trial { .. }) => {
-                self.close(Pause { dependency, why: failure.to_string() }, now);
-                true
-            }
-            // What was in flight when intake paused comes in later; it changes nothing.
-            _ => false,
-        }
+        // What was in flight when intake paused comes in later; it changes nothing.
+        let Some(dependency) = outage.filter(|_| self.pause().is_none()) else { return false };
+        let wait = doubled(self.failed_trials, LONGEST_PAUSE_IN_VAIN);
+        self.failed_trials += 1;
+        self.failed_probes = 0;
+        self.failing.clear();
+        let pause = Pause { dependency, why: failure.to_string() };
+        self.state = State::Paused { until: now + wait, pause };
+        true
     }
 
     /// The probe of the dependency that is to blame ended.
     pub fn probed(&mut self, result: Result<(), String>, now: Instant) {
-        if let State::Paused { pause, .. } = &self.state {
+        if let State::Paused { until, pause } = &mut self.state {
             match result {
-                Ok(()) => self.state = State::Trial { limit: 1, pause: pause.clone() },
-                Err(why) => self.close(Pause { why, ..pause.clone() }, now),
+                Ok(()) => self.state = State::Trial { limit: 1 },
+                Err(why) => {
+                    pause.why = why;
+                    *until = now + doubled(self.failed_probes, LONGEST_PAUSE);
+                    self.failed_probes += 1;
+                }
             }
         }
     }
+}
 
-    fn close(&mut self, pause: Pause, now: Instant) {
-        let wait = SHORTEST_PAUSE * 2u32.saturating_pow(self.setbacks.min(8));
-        self.setbacks += 1;
-        self.failures_in_a_row = 0;
-        self.state = State::Paused { until: now + wait.min(LONGEST_PAUSE), pause };
-    }
+fn doubled(times: u32, longest: Duration) -> Duration {
+    (SHORTEST_PAUSE * 2u32.saturating_pow(times.min(8))).min(longest)
 }
 
 #[cfg(test)]
@@ -141,49 +153,55 @@ mod tests {
     #[test]
     fn a_wrong_key_pauses_at_once_and_names_itself() {
         let (mut gate, now) = (Gate::default(), Instant::now());
-        assert!(gate.failed(&failure(Class::Misconfigured, Some(Dependency::Vod)), now));
+        assert!(gate.failed(&failure(Class::Misconfigured, Some(Dependency::Vod)), 1, now));
         assert_eq!(gate.limit(64), 0);
         assert_eq!(gate.pause().map(|pause| pause.why.as_str()), Some("test: why"));
-        assert!(!gate.failed(&failure(Class::Misconfigured, None), now), "paused already");
+        assert!(!gate.failed(&failure(Class::Misconfigured, None), 2, now), "paused already");
     }
 
     #[test]
-    fn a_few_failures_of_single_events_do_not_pause_but_a_row_of_them_does() {
+    fn one_failing_event_never_pauses_and_five_different_ones_do() {
         let (mut gate, now) = (Gate::default(), Instant::now());
         let transient = failure(Class::Transient, None);
-        for _ in 0..3 {
-            assert!(!(0..4).any(|_| gate.failed(&transient, now)));
-            gate.succeeded(64);
-        }
-        assert!((0..5).any(|_| gate.failed(&transient, now)));
+        assert!(!(0..100).any(|_| gate.failed(&transient, 7, now)));
+        assert!(!(8..11).any(|event| gate.failed(&transient, event, now)));
+        gate.succeeded(64);
+        assert!(!(0..4).any(|event| gate.failed(&transient, event, now)));
+        assert!(gate.failed(&transient, 4, now));
         let throttled = failure(Class::Deferred { after: Duration::ZERO }, None);
-        assert!(!(0..100).any(|_| Gate::default().failed(&throttled, now)));
+        assert!(!(0..100).any(|event| Gate::default().failed(&throttled, event, now)));
     }
 
     #[test]
-    fn after_a_good_probe_it_opens_step_by_step() {
+    fn after_a_good_probe_it_opens_step_by_step_and_counts_as_ready() {
         let (mut gate, now) = (Gate::default(), Instant::now());
-        gate.failed(&failure(Class::Transient, Some(Dependency::Ledger)), now);
+        gate.failed(&failure(Class::Transient, Some(Dependency::Ledger)), 1, now);
         assert_eq!(gate.probe_due().map(|(_, dependency)| dependency), Some(Dependency::Ledger));
         gate.probed(Err("still away".into()), now);
-        assert_eq!((gate.limit(8), gate.is_open()), (0, false));
+        assert_eq!((gate.limit(8), gate.pause().is_some()), (0, true));
         gate.probed(Ok(()), now);
+        assert_eq!(gate.pause(), None);
         let mut limits = vec![gate.limit(8)];
         while !gate.is_open() {
             gate.succeeded(8);
             limits.push(gate.limit(8));
         }
         assert_eq!(limits, [1, 2, 4, 8]);
-        assert_eq!(gate.pause(), None);
     }
 
     #[test]
-    fn probes_come_at_most_four_seconds_apart() {
+    fn probes_come_at_most_four_seconds_apart_but_trials_in_vain_ever_more_rarely() {
         let (mut gate, now) = (Gate::default(), Instant::now());
-        gate.failed(&failure(Class::Misconfigured, None), now);
+        let wrong = failure(Class::Misconfigured, None);
+        gate.failed(&wrong, 1, now);
         for _ in 0..50 {
             gate.probed(Err("no".into()), now);
             assert!(gate.probe_due().is_some_and(|(at, _)| at <= now + LONGEST_PAUSE));
         }
+        for _ in 0..50 {
+            gate.probed(Ok(()), now);
+            assert!(gate.failed(&wrong, 1, now));
+        }
+        assert_eq!(gate.probe_due().map(|(at, _)| at), Some(now + LONGEST_PAUSE_IN_VAIN));
     }
 }

@@ -5,33 +5,33 @@ use std::time::Duration;
 use crate::error::{Class, Failure};
 use crate::queue::{Message, Settlement};
 
-/// Deferrals of a message, while others succeed, after which a failure that blames the configuration
-/// is taken for the message's own: else one video that VOD refuses would pause intake for ever.
+/// Deferrals of a message after which a failure that blames a dependency, while probes of it succeed, is
+/// taken for the message's own: else one event that is refused like that would pause intake for ever.
 const DEFERRALS_BEFORE_BLAME: u32 = 20;
 
 /// `ladder` holds the delay before each further attempt; a message that fails after the last one is a
-/// dead letter. `healthy` says whether other events succeed at the moment: attempts are counted only
-/// then, because they are for an event's own faults.
+/// dead letter. `working` says that intake is not paused, so that as far as is known every dependency
+/// works: attempts are counted only then, because they are for an event's own faults.
 pub fn react(
     failure: &Failure,
     message: &Message,
-    healthy: bool,
+    working: bool,
     ladder: &[Duration],
 ) -> Settlement {
     let error = failure.to_string();
     let first = ladder.first().copied().unwrap_or_default();
     let put_off = |after| Settlement::Retry { after, counts: false, error: error.clone() };
-    let counted = || match ladder.get(message.attempts as usize) {
-        Some(&after) => Settlement::Retry { after, counts: true, error: error.clone() },
-        None => Settlement::Dead { reason: failure.reason.clone(), error: error.clone() },
-    };
+    let dead = || Settlement::Dead { reason: failure.reason.clone(), error: error.clone() };
+    let blames_another = failure.class == Class::Misconfigured || failure.outage.is_some();
+    let innocent = blames_another && message.deferrals < DEFERRALS_BEFORE_BLAME;
     match failure.class {
-        Class::Permanent => Settlement::Dead { reason: failure.reason.clone(), error },
+        Class::Permanent => dead(),
         Class::Deferred { after } => put_off(after),
-        Class::Misconfigured if healthy && message.deferrals >= DEFERRALS_BEFORE_BLAME => counted(),
-        Class::Misconfigured => put_off(first),
-        Class::Transient if healthy && failure.outage.is_none() => counted(),
-        Class::Transient => put_off(first),
+        Class::Misconfigured | Class::Transient if innocent || !working => put_off(first),
+        Class::Misconfigured | Class::Transient => match ladder.get(message.attempts as usize) {
+            Some(&after) => Settlement::Retry { after, counts: true, error },
+            None => dead(),
+        },
     }
 }
 
@@ -67,7 +67,8 @@ mod tests {
     #[test]
     fn an_outage_counts_no_attempt_however_often() {
         let outage = failure(Class::Transient).outage_of(Dependency::Vod);
-        assert_eq!(react(&outage, &message(2, 500), true, &LADDER), retry(5, false));
+        assert_eq!(react(&outage, &message(2, 19), true, &LADDER), retry(5, false));
+        assert_eq!(react(&outage, &message(2, 500), false, &LADDER), retry(5, false));
         assert_eq!(
             react(&failure(Class::Transient), &message(2, 5), false, &LADDER),
             retry(5, false)

@@ -177,6 +177,10 @@ impl Queue for Rabbit {
         self.intake.pause().await;
     }
 
+    fn take_singly(&self, singly: bool) {
+        self.intake.take_singly(singly);
+    }
+
     async fn depth(&self) -> Result<Depth, Error> {
         const STEP: &str = "asking RabbitMQ for the depth of the queues";
         let Some(connection) = self.intake.connection() else {

@@ -34,6 +34,7 @@ struct State {
     waiting: BTreeMap<(Instant, u64), Message>,
     taken: usize,
     dead: Vec<DeadLine>,
+    failed: Option<String>,
 }
 
 /// A line that became a dead letter.
@@ -60,6 +61,11 @@ impl Replay {
     /// The dead letters so far, in the order in which they ended.
     pub fn dead(&self) -> Vec<DeadLine> {
         self.state().dead.clone()
+    }
+
+    /// Why the input could not be read to its end, if so.
+    pub fn failed(&self) -> Option<String> {
+        self.state().failed.clone()
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -106,6 +112,7 @@ impl Queue for Replay {
                         return Ok(Some(self.hand_out(number, Message::new(body, "", ""))));
                     }
                     Some(Err(error)) => {
+                        self.state().failed = Some(error.to_string());
                         return Err(Error::unavailable("read the file to replay", error));
                     }
                     None if wait.is_none() && self.state().taken == 0 => return Ok(None),

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::cover::{CoverUrl, CurrentCover, ImageFormat, IntelligentImage};
+use crate::cover::{CoverUrl, Current, CurrentCover, ImageFormat, IntelligentImage};
 use crate::event::{VideoId, event_time};
 use crate::vod::{Error, Operation, wire};
 
@@ -30,13 +30,15 @@ pub struct VideoInfo {
 }
 
 impl VideoInfo {
-    /// The cover in comparable form.
-    pub fn current_cover(&self) -> CurrentCover {
-        match &self.cover {
+    /// Cover and snapshots in comparable form.
+    pub fn current(&self) -> Current {
+        let cover = match &self.cover {
             None => CurrentCover::None,
             Some(text) => CoverUrl::new(text)
                 .map_or_else(|_| CurrentCover::Odd(text.clone()), CurrentCover::Is),
-        }
+        };
+        let snapshots = self.snapshots.iter().filter_map(|url| CoverUrl::new(url).ok()).collect();
+        Current { cover, snapshots }
     }
 
     /// `Err` says what is wrong with the answer. `asked` stands in for a missing VideoId.

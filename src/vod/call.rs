@@ -54,13 +54,12 @@ async fn attempts<T: DeserializeOwned>(
     let last_start = Instant::now() + inner.settings.timeout;
     let mut left =
         Remedies { retries: inner.settings.retries, new_key: true, new_time: true, throttle: true };
-    let mut ambiguous = false;
     loop {
         let started = Instant::now();
         let result = attempt(inner, operation, parameters, &credential).await;
         let error = match result {
             Ok(reply) => return Ok(reply),
-            Err(error) => error.or_ambiguous(ambiguous),
+            Err(error) => error,
         };
         tracing::debug!(
             operation = name,
@@ -68,7 +67,11 @@ async fn attempts<T: DeserializeOwned>(
             duration_ms = started.elapsed().as_millis() as u64,
             "a VOD call failed"
         );
-        ambiguous = error.ambiguous();
+        // A write that may have happened is not repeated blindly: a person may have changed the cover
+        // since. The next attempt of the event looks first.
+        if operation.writes() && error.ambiguous() {
+            return Err(error);
+        }
         if let Class::Deferred { after } = error.class() {
             inner.quota.hold(operation, after);
         }

@@ -27,8 +27,7 @@ pub enum Break {
     Lost,
 }
 
-/// Why a call failed. `ambiguous` says that this attempt or an earlier one of the same call may have
-/// had its effect.
+/// Why a call failed. `ambiguous` says that the call may have had its effect all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     #[error("{operation}: {}", broke(*how))]
@@ -145,6 +144,8 @@ impl Error {
             Self::Transport { how, .. } => *how == Break::Connect,
             Self::Partly { source, .. } => source.is_outage(),
             _ if self.class() == Class::Misconfigured => true,
+            // VOD asked to be left alone for longer than a turn is waited for: nothing can be done.
+            Self::Paced { .. } => true,
             Self::Api { code, status, .. } => {
                 (*status == 503 || code.eq_ignore_ascii_case("ServiceUnavailable"))
                     && self.class() == Class::Transient
@@ -182,17 +183,6 @@ impl Error {
         code.starts_with("invalidaccesskeyid")
             || code.starts_with("invalidsecuritytoken")
             || matches!(code.as_str(), "signaturedoesnotmatch" | "missingsecuritytoken")
-    }
-
-    /// Remembers that an earlier attempt may have had its effect.
-    pub(super) fn or_ambiguous(mut self, earlier: bool) -> Self {
-        if let Self::Transport { ambiguous, .. }
-        | Self::Api { ambiguous, .. }
-        | Self::Reply { ambiguous, .. } = &mut self
-        {
-            *ambiguous |= earlier;
-        }
-        self
     }
 }
 
@@ -238,6 +228,8 @@ fn of_code(code: &str, status: u16, retry_after: Option<Duration>) -> Class {
         _ if code.starts_with("invalidaccesskeyid") => Class::Misconfigured,
         _ if code.starts_with("invalidsecuritytoken") => Class::Misconfigured,
         _ if status == 429 => deferred(retry_after),
+        // In words that are not documented, but a refusal of the key all the same.
+        _ if status == 401 || status == 403 => Class::Misconfigured,
         _ if status >= 500 => Class::Transient,
         _ => Class::Permanent,
     }

@@ -38,6 +38,11 @@ impl Operation {
         }
     }
 
+    /// Whether it changes anything.
+    pub const fn writes(self) -> bool {
+        matches!(self, Self::UpdateVideoInfo | Self::UpdateVideoInfos)
+    }
+
     /// Calls a second that one account may make. The two look-ups are inferred from a table whose names
     /// were lost; ListAIImageInfo has no documented limit and gets the lowest of its neighbours.
     const fn account_limit(self) -> f64 {

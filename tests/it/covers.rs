@@ -247,7 +247,8 @@ async fn sigterm_finishes_what_is_in_flight() {
         program.ready().await.1["in_flight"].as_u64() > Some(0)
     })
     .await;
-    assert!(program.terminate(SOON).await, "{}", program.log());
+    program.signal("TERM");
+    assert!(program.ended(SOON).await, "{}", program.log());
     assert!(program.log().contains("stopped"));
     let _rest = world.run(&[]).await;
     world.every_cover_is_set(SOON).await;
@@ -266,4 +267,72 @@ fn the_demo_sets_every_cover_and_says_so() {
     for member in ["events", "updates_sent", "duplicates_ignored", "elapsed_ms"] {
         assert!(report[member].as_u64().is_some_and(|number| number > 0), "{member}: {report}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn callbacks_are_taken_until_the_end_of_the_drain() {
+    let slow = Settings { latency: Duration::from_millis(700), ..videos(8) };
+    let world = World::embedded(slow).await;
+    let mut program = world.run(&[]).await;
+    let events = world.sim.shuffled_events(0.0);
+    let (first, rest) = events.split_at(4);
+    for event in first {
+        assert_eq!(post(&program, event.to_vec()).await, 200);
+    }
+    eventually("work is in flight", SOON, async || {
+        program.ready().await.1["in_flight"].as_u64() > Some(0)
+    })
+    .await;
+    program.signal("TERM");
+    eventually("it drains", SOON, async || program.log().contains("stopping")).await;
+    let mut taken = 0;
+    for event in rest {
+        taken += usize::from(post(&program, event.to_vec()).await == 200);
+    }
+    assert!(taken > 0, "no callback was taken while it drained");
+    assert!(program.ended(SOON).await, "{}", program.log());
+    let program = world.run(&[]).await;
+    for event in rest {
+        assert_eq!(post(&program, event.to_vec()).await, 200);
+    }
+    world.every_cover_is_set(SOON).await;
+}
+
+#[test]
+fn replay_handles_a_file_and_names_every_line_that_it_could_not() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let world = runtime.block_on(World::embedded(videos(5)));
+    let file = world.directory.path().join("events");
+    let mut lines = world.sim.shuffled_events(0.0);
+    lines.insert(2, b"not json".to_vec().into());
+    std::fs::write(&file, lines.join(&b'\n')).unwrap();
+    let output = world.command(&["replay", file.to_str().unwrap()], &[]).output().unwrap();
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{out}{err}");
+    assert!(err.contains("line 3: event.not-json"), "{err}");
+    assert!(world.without_cover().is_empty());
+    // Again: everything was done before. A directory cannot be read, and that is not a success.
+    let output = world.command(&["replay", file.to_str().unwrap()], &[]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("5 duplicate"));
+    let output = world.command(&["replay", "/"], &[]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+}
+
+#[test]
+fn check_says_what_is_wrong_and_what_is_right() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let world = runtime.block_on(World::embedded(videos(1)));
+    let output = world.command(&["check"], &[]).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.contains("All is well"), "{text}");
+    let wrong = [("ALIBABA_CLOUD_ACCESS_KEY_SECRET", "hunter2")];
+    let output = world.command(&["check"], &wrong).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains("SignatureDoesNotMatch") && !text.contains("hunter2"), "{text}");
+    let nonsense = [("VOD_COVER__COVER__RULES", "best-of-all")];
+    let output = world.command(&["check"], &nonsense).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("best-of-all"));
 }

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use vod_cover::sim::Settings;
+use vod_cover::sim::{NewVideo, Settings};
 
 use crate::broker::Broker;
 use crate::proxy::Proxy;
@@ -322,4 +322,58 @@ async fn rabbitmq_blocked_by_a_memory_alarm() {
         settled(&world, &Broker::connect(&rabbit.url).await, &program).await;
     })
     .await;
+}
+
+/// Probes succeed and events fail all the same: neither may the queue drain into the dead letters by
+/// the number of deliveries, nor may intake stay paused once it is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn pausing_again_and_again_does_not_wear_a_queue_out() {
+    let (amqp, redis) = (amqp_url(), redis_url());
+    let mut world = World::served(videos(60), &amqp, &redis).await;
+    world.set("VOD_COVER__QUEUE__RABBITMQ__DELIVERY_LIMIT", "3");
+    let declared = world.command(&["declare"], &[]).output().unwrap();
+    assert!(declared.status.success(), "{}", String::from_utf8_lossy(&declared.stderr));
+    let broker = Broker::connect(&amqp).await;
+    publish(&world, &broker, 0.0).await;
+    // The probe's own calls have no such video, and so are not struck by a fault of existing ones.
+    world.sim.set_faults(vec!["UpdateVideoInfo:forbidden".parse().unwrap()]);
+    let program = world.run(&[]).await;
+    let asked = async || world.sim.journal().len() > 40;
+    eventually("it has tried again and again", SOON, asked).await;
+    assert_eq!(broker.ready(&format!("{}.dead", world.name)).await, 0, "dead letters");
+    world.sim.clear_faults();
+    eventually("it is ready again", RECOVERY, async || program.ready().await.0 == 200).await;
+    settled(&world, &broker, &program).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_bad_event_alone_ends_as_a_dead_letter_and_holds_nobody_up() {
+    let (amqp, redis) = (amqp_url(), redis_url());
+    let world = World::served(videos(0), &amqp, &redis).await;
+    let program = world.run(&[]).await;
+    ready(&program).await;
+    let broker = Broker::connect(&amqp).await;
+    let uploading = NewVideo { status: "Uploading".into(), ..NewVideo::default() };
+    let bad = world.sim.add_video(uploading).unwrap();
+    world.sim.set_faults(vec!["GetVideoInfo:garbage".parse().unwrap()]);
+    for event in world.sim.events(&bad) {
+        broker.publish(&world.name, &event, 0).await;
+    }
+    let letters = broker.drain(&format!("{}.dead", world.name), 1, SOON).await;
+    assert!(letters[0].header("x-vod-cover-reason").starts_with("vod."));
+    assert_eq!(program.ready().await.0, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ready_again_after_an_outage_although_nothing_more_comes() {
+    let (amqp, redis) = (amqp_url(), redis_url());
+    let world = World::served(videos(1), &amqp, &redis).await;
+    let program = world.run(&[]).await;
+    ready(&program).await;
+    world.sim.pause().await.unwrap();
+    publish(&world, &Broker::connect(&amqp).await, 0.0).await;
+    eventually("it says so", SOON, async || program.ready().await.0 == 503).await;
+    world.sim.resume().await.unwrap();
+    world.every_cover_is_set(RECOVERY).await;
+    eventually("it is ready again", RECOVERY, async || program.ready().await.0 == 200).await;
 }

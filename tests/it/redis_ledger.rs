@@ -139,7 +139,6 @@ async fn a_user_with_the_documented_rights_can_do_everything() {
         "+hdel",
         "+hincrby",
         "+pexpire",
-        "+set",
     ]);
     server.cli(&["ACL", "SETUSER", "default", "off"]);
     let port = server.port;

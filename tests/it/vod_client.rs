@@ -133,7 +133,7 @@ async fn get_video_info_reads_the_documented_sample() {
     })
     .await;
     let info = server.client().get_video_info(&video(VIDEO)).await.expect("a video");
-    assert_eq!(info.current_cover(), CurrentCover::Is(cover("https://example.com/covers/x.jpg")));
+    assert_eq!(info.current().cover, CurrentCover::Is(cover("https://example.com/covers/x.jpg")));
     assert_eq!(info.snapshots, ["http://example.com/image01.jpg?auth_key=2"]);
     assert_eq!(info.tags, ["tag1", "tag2"]);
     assert_eq!((info.category_id.as_deref(), info.duration), (Some("781111"), Some(135.6)));
@@ -168,8 +168,8 @@ async fn get_video_infos_answers_for_each_video() {
     let infos = server.client().get_video_infos(&ids).await.expect("an answer");
     assert_eq!(server.seen()[0].query("VideoIds"), "a,b,gone,odd");
     let of = |id| infos.of(&video(id));
-    assert_eq!(of("a").expect("a").current_cover(), CurrentCover::Is(cover("http://x/a.jpg")));
-    assert_eq!(of("b").expect("b").current_cover(), CurrentCover::None);
+    assert_eq!(of("a").expect("a").current().cover, CurrentCover::Is(cover("http://x/a.jpg")));
+    assert_eq!(of("b").expect("b").current().cover, CurrentCover::None);
     assert!(matches!(of("gone"), Err(Error::NoSuchVideo { .. })));
     assert!(matches!(of("odd"), Err(Error::Reply { .. })));
 }
@@ -228,7 +228,7 @@ async fn the_probe_changes_nothing_and_takes_an_unknown_video_for_success() {
         _ => refuse(403, "Forbidden.RAM"),
     })
     .await;
-    let results = server.client().probe().await;
+    let results = server.client().probe(false).await;
     let names: Vec<_> = results.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, ["GetVideoInfo", "UpdateVideoInfo"]);
     assert!(results[0].1.is_ok());

@@ -158,10 +158,13 @@ impl Program {
         self.child.wait().unwrap();
     }
 
-    /// SIGTERM; returns whether it ended well within the time.
-    pub async fn terminate(&mut self, within: Duration) -> bool {
+    pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        assert!(Command::new("kill").args(["-s", name, &pid]).status().unwrap().success());
+    }
+
+    /// Whether it ends, and ends well, within the time.
+    pub async fn ended(&mut self, within: Duration) -> bool {
         let deadline = Instant::now() + within;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

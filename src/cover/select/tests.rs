@@ -1,5 +1,5 @@
 use super::*;
-use crate::cover::{CurrentCover, Intention, Record};
+use crate::cover::{Current, CurrentCover, Intention, Record};
 use crate::event::EventKey;
 
 const HOST: &str = "http://cdn.example.com";
@@ -32,7 +32,11 @@ fn image(name: &str, format: ImageFormat, score: f64) -> IntelligentImage {
 struct Video {
     candidates: Vec<Candidate>,
     images: Vec<IntelligentImage>,
+    automatic: bool,
+    event_cover: Option<CoverUrl>,
     current: CurrentCover,
+    /// What GetVideoInfo lists.
+    snapshots: Vec<CoverUrl>,
     standing: Standing,
     intention: Option<Intention>,
     event_time: Option<jiff::Timestamp>,
@@ -45,6 +49,9 @@ impl Video {
         Self {
             current: middle.map_or(CurrentCover::None, |c| CurrentCover::Is(c.url.clone())),
             candidates,
+            automatic: true,
+            event_cover: None,
+            snapshots: Vec::new(),
             images: Vec::new(),
             standing: Standing::Unknown,
             intention: None,
@@ -55,7 +62,8 @@ impl Video {
     fn decide(&self, policy: &Policy) -> (Verdict, Vec<&'static str>) {
         let case = Case {
             candidates: &self.candidates,
-            default_cover: None,
+            automatic: self.automatic,
+            event_cover: self.event_cover.as_ref(),
             event_time: self.event_time,
             standing: &self.standing,
             intention: self.intention.as_ref(),
@@ -69,7 +77,8 @@ impl Video {
                 }
                 Step::AskCurrent => {
                     asked.push("current");
-                    assert!(seen.current.replace(self.current.clone()).is_none());
+                    let (cover, snapshots) = (self.current.clone(), self.snapshots.clone());
+                    assert!(seen.current.replace(Current { cover, snapshots }).is_none());
                 }
                 Step::Decided(decision) => return (decision.verdict, asked),
             }
@@ -162,7 +171,7 @@ fn a_cover_that_somebody_chose_is_kept() {
 }
 
 #[test]
-fn a_smart_thumbnail_is_replaced_only_by_a_smart_thumbnail() {
+fn a_smart_thumbnail_that_is_not_ours_is_kept() {
     let mut video = Video::with(4);
     video.current = CurrentCover::Is(url("v/image/ai/x.png"));
     assert_eq!(
@@ -170,7 +179,45 @@ fn a_smart_thumbnail_is_replaced_only_by_a_smart_thumbnail() {
         Verdict::Keep(Why::IntelligentAlready)
     );
     video.images = vec![image("v/image/ai/y.png", ImageFormat::Png, 1.0)];
-    assert!(matches!(video.decide(&policy("intelligent first")).0, Verdict::Set { .. }));
+    assert_eq!(
+        video.decide(&policy("intelligent first")).0,
+        Verdict::Keep(Why::IntelligentAlready)
+    );
+}
+
+#[test]
+fn a_cover_given_at_upload_is_kept_even_if_the_event_names_it() {
+    let mut video = Video::with(4);
+    let given = url("image/cover/given.png");
+    video.current = CurrentCover::Is(given.clone());
+    video.event_cover = Some(given);
+    assert_eq!(video.decide(&policy("first")).0, Verdict::Keep(Why::SomebodyChoseIt));
+    // But a snapshot that the event names is VOD's choice, whichever it is.
+    video.current = CurrentCover::Is(url("c-00002.jpg"));
+    video.event_cover = Some(url("c-00002.jpg"));
+    assert!(matches!(video.decide(&policy("first")).0, Verdict::Set { .. }));
+}
+
+#[test]
+fn a_snapshot_that_somebody_ordered_and_set_is_kept_and_vods_default_is_not() {
+    let mut video = Video::with(1);
+    video.automatic = false;
+    video.images = vec![image("v/image/ai/y.png", ImageFormat::Png, 1.0)];
+    video.current = CurrentCover::Is(url("c-00001.jpg"));
+    assert_eq!(video.decide(&policy("intelligent")).0, Verdict::Keep(Why::SomebodyChoseIt));
+    // The set that VOD took its default from is not in this event, but VOD lists it.
+    video.snapshots = ["a-1.jpg", "a-2.jpg", "a-3.jpg"].map(url).to_vec();
+    video.current = CurrentCover::Is(url("a-2.jpg"));
+    assert!(matches!(video.decide(&policy("first")).0, Verdict::Set { .. }));
+    video.current = CurrentCover::Is(url("a-1.jpg"));
+    assert_eq!(video.decide(&policy("first")).0, Verdict::Keep(Why::SomebodyChoseIt));
+}
+
+#[test]
+fn somebodys_choice_never_becomes_ours_by_agreeing_with_it() {
+    let mut video = Video::with(4);
+    video.current = CurrentCover::Is(url("c-00001.jpg"));
+    assert_eq!(video.decide(&policy("first")).0, Verdict::Keep(Why::SomebodyChoseIt));
 }
 
 #[test]

@@ -31,6 +31,8 @@ pub(super) struct Intake {
     stop: CancellationToken,
     /// Whether `next` was called since the last pause.
     wanted: watch::Sender<bool>,
+    /// Whether messages are taken one by one; see [`crate::queue::Queue::take_singly`].
+    singly: watch::Sender<bool>,
     /// Whether a consumer is set up or being set up.
     taking: watch::Sender<bool>,
     connection: watch::Sender<Option<Arc<Connection>>>,
@@ -72,6 +74,7 @@ impl Intake {
             status,
             stop,
             wanted: watch::Sender::new(false),
+            singly: watch::Sender::new(false),
             taking: watch::Sender::new(false),
             connection: watch::Sender::new(None),
             arrived: Notify::new(),
@@ -99,6 +102,10 @@ impl Intake {
         let mut taking = self.taking.subscribe();
         let stopped = taking.wait_for(|taking| !taking);
         let _ = timeout(self.settings.confirm_timeout * 2, stopped).await;
+    }
+
+    pub fn take_singly(&self, singly: bool) {
+        self.singly.send_if_modified(|before| std::mem::replace(before, singly) != singly);
     }
 
     /// What belongs to a tag, or `None` when its generation has ended or it is settled.
@@ -195,28 +202,30 @@ impl Intake {
 
         let mut wanted = self.wanted.subscribe();
         let mut watchdog = std::pin::pin!(watchdog::watch(connection, self));
+        let mut singly = self.singly.subscribe();
         let mut consumer: Option<Consumer> = None;
+        let mut consumed_with = 0;
         loop {
             let want = *wanted.borrow_and_update();
-            match consumer.take() {
-                None if want => {
-                    let prefetch = if alone > 0 { 1 } else { settings.prefetch.max(1) };
-                    consumer = Some(self.consume(&channel, prefetch).await?);
+            let one_by_one = *singly.borrow_and_update() || alone > 0;
+            let prefetch = if one_by_one { 1 } else { settings.prefetch.max(1) };
+            if let Some(running) = consumer.take() {
+                // A larger prefetch holds for new consumers only.
+                if want && prefetch <= consumed_with {
+                    consumer = Some(running);
+                } else {
+                    self.cancel(&channel, running).await?;
                 }
-                Some(running) if !want => self.cancel(&channel, running).await?,
-                unchanged => consumer = unchanged,
+            }
+            if want && consumer.is_none() {
+                consumer = Some(self.consume(&channel, prefetch).await?);
+                consumed_with = prefetch;
             }
             tokio::select! {
                 received = next_of(&mut consumer) => match received {
                     Some(Ok(received)) => {
                         self.arrive(received);
-                        let last = alone == 1;
                         alone = alone.saturating_sub(1);
-                        if last
-                            && let Some(consumer) = consumer.take()
-                        {
-                            self.cancel(&channel, consumer).await?;
-                        }
                     }
                     Some(Err(source)) => {
                         let step = format!("consuming queue {:?}", settings.queue);
@@ -227,6 +236,7 @@ impl Intake {
                     }
                 },
                 changed = wanted.changed() => debug_assert!(changed.is_ok()),
+                changed = singly.changed() => debug_assert!(changed.is_ok()),
                 trouble = &mut watchdog => return Err(trouble),
                 event = events.next() => connection::check(connection, event)?,
                 () = sleep(connection::CHECK_INTERVAL) => connection::check(connection, None)?,
