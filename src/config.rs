@@ -178,13 +178,24 @@ impl Settings {
                 self.ledger.lease
             ));
         }
-        if self.queue.kind == QueueKind::Rabbitmq && self.ladder().last() > Some(&self.keep()) {
-            return conflict("the ledger forgets before the last retry; raise `keep`".into());
+        if self.keep() < self.retries_end() {
+            return conflict(format!(
+                "the ledger forgets after {:?}, but the last retry comes after {:?}; raise \
+                 embedded.keep or ledger.redis.keep",
+                self.keep(),
+                self.retries_end()
+            ));
         }
         Ok(())
     }
 
-    fn keep(&self) -> Duration {
+    /// How long after its first attempt an event may be tried for the last time.
+    pub fn retries_end(&self) -> Duration {
+        self.ladder().iter().sum()
+    }
+
+    /// How long the ledger remembers.
+    pub fn keep(&self) -> Duration {
         match self.ledger.kind {
             LedgerKind::Embedded => self.embedded.keep,
             LedgerKind::Redis => self.ledger.redis.keep,

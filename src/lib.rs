@@ -1,4 +1,37 @@
-//! vod-cover: sets the cover of every video uploaded to ApsaraVideo VOD.
+//! vod-cover sets the cover of every video uploaded to ApsaraVideo VOD: once in effect, without losing an
+//! event, and without ever replacing a cover that a person chose.
+//!
+//! # The map, in reading order
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`error`] | why an event failed, in four classes; pure |
+//! | [`event`] | callback JSON to a value; pure |
+//! | [`cover`] | rules, policies, whose cover it is, the whole decision; pure |
+//! | [`ledger`] | port: what is remembered of each video. Adapters: [`ledger::redis`], [`local`] |
+//! | [`queue`] | port: where events wait. Adapters: [`queue::rabbit`], [`local`], [`queue::replay`] |
+//! | [`local`] | one SQLite file that is both a queue and a ledger |
+//! | [`vod`] | the VOD client: signing, credentials, pacing, six operations |
+//! | [`worker`] | one event, start to end |
+//! | [`pipeline`] | take, bound, react, settle, pause, drain |
+//! | [`gateway`] | VOD's HTTP callbacks in |
+//! | [`ops`], [`telemetry`] | health, metrics, logs |
+//! | [`config`], [`cli`], [`app`] | what the operator says, and putting it all together |
+//! | [`sim`] | a VOD account for tests and the demo, written from the documentation |
+//!
+//! # The path of one event
+//!
+//! VOD's callback → [`gateway`] stores it durably, then answers 200 → [`queue`] → [`pipeline`] takes it
+//! within its bounds → [`worker`]: [`event::parse`], claim the video in the [`ledger`], ask
+//! [`cover::select::next`] what it needs until it decides, announce the write, UpdateVideoInfo, record →
+//! [`pipeline`] settles the message by how it ended.
+//!
+//! # The dependency rule, kept by `tests/it/tidy.rs`
+//!
+//! The pure modules import no I/O. [`worker`] never sees a queue, so it cannot acknowledge anything;
+//! [`pipeline`] never sees VOD or the ledger, so it cannot know what the work was; [`gateway`] never sees
+//! the worker. Ports never import adapters. [`sim`] shares no code with [`vod`]. Only [`app`] knows
+//! everything.
 
 pub mod app;
 pub mod cli;

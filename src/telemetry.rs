@@ -29,9 +29,13 @@ pub fn start_logging(level: &str, json: bool) {
     };
 }
 
+/// Bounds of the histograms, in seconds: from an event that is skipped to one that waits for its turn.
+const SECONDS: [f64; 11] = [0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 60.0];
+
 /// Makes this process record metrics; the handle renders them for `/metrics`.
 pub fn start_metrics() -> PrometheusHandle {
-    let recorder = PrometheusBuilder::new().build_recorder();
+    let buckets = PrometheusBuilder::new().set_buckets(&SECONDS);
+    let recorder = buckets.unwrap_or_else(|_| PrometheusBuilder::new()).build_recorder();
     let handle = recorder.handle();
     // Only the first recorder of a process counts; a later one renders nothing.
     let _ = metrics::set_global_recorder(recorder);

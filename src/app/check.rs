@@ -19,7 +19,18 @@ pub(super) async fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
     let settings = Settings::load(file, &environment())?;
     println!("{}", config::effective(file, &environment())?);
     let mut report = Report::default();
+    if settings.pipeline.drain > Duration::from_secs(25) {
+        report.warn(
+            "pipeline.drain",
+            "Kubernetes kills after 30 s unless its grace period is raised",
+        );
+    }
+    if settings.queue.kind == QueueKind::Rabbitmq && settings.ledger.kind == LedgerKind::Embedded {
+        report
+            .warn("ledger", "it is a file of this machine: run one worker only, or set REDIS_URL");
+    }
     report.line("configuration", Ok("valid".into()));
+    report.line("times", Ok(times(&settings)));
     queue(&settings, &mut report).await;
     ledger(&settings, &mut report).await;
     intake(&settings, &mut report);
@@ -30,6 +41,19 @@ pub(super) async fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
         failed => println!("{failed} of {} checks failed.", report.lines),
     }
     Ok(if report.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The inequalities that `Settings::load` has checked, with their numbers.
+fn times(settings: &Settings) -> String {
+    format!(
+        "a call to VOD takes at most {:?}, less than a video is locked ({:?}), less than RabbitMQ \
+         waits for an acknowledgement (30 minutes unless changed); the last retry comes after {:?}, \
+         less than what was done is remembered ({:?})",
+        settings.vod.longest_call(),
+        settings.ledger.lease,
+        settings.retries_end(),
+        settings.keep()
+    )
 }
 
 #[derive(Default)]
@@ -114,12 +138,6 @@ async fn account(settings: &Settings, report: &mut Report) {
         report.line(&format!("vod {operation}"), result);
     }
     let share = settings.vod.quota_share;
-    if settings.pipeline.drain > Duration::from_secs(25) {
-        report.warn(
-            "pipeline.drain",
-            "Kubernetes kills after 30 s unless its grace period is raised",
-        );
-    }
     report
         .line("quota", Ok(format!("this process may use {:.0}% of the account's", share * 100.0)));
 }

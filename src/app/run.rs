@@ -11,10 +11,11 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use super::{Parts, work};
 use crate::config::{LedgerKind, QueueKind, Settings};
+use crate::error::chain;
 use crate::local::Local;
 use crate::ops::{self, Watched};
 use crate::pipeline::Status;
@@ -49,6 +50,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         }
         QueueKind::Embedded => None,
     };
+    tokio::spawn(say_early(Arc::clone(&parts)));
     let queue: Arc<dyn Queue> = match (&rabbit, &parts.local) {
         (Some(rabbit), _) => Arc::<Rabbit>::clone(rabbit),
         (None, Some(local)) => Arc::<Local>::clone(local),
@@ -94,6 +96,15 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     }
     info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+/// A wrong key is better said at the start than at the first event. It pauses nothing: events do that.
+async fn say_early(parts: Arc<Parts>) {
+    for (operation, result) in parts.vod.probe(parts.intelligent).await {
+        if let Err(error) = result {
+            error!(operation, error = chain(&error), "VOD cannot be used; see `vod-cover check`");
+        }
+    }
 }
 
 /// Binds now, so that a taken port is an error at start-up.

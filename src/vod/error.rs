@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::error::{Class, Dependency, Failure, Reason};
 use crate::event::VideoId;
 use crate::vod::credentials;
+use crate::vod::quota::LONGEST_WAIT;
 
 /// How long to stay away after a throttling answer that does not say.
 pub const THROTTLED: Duration = Duration::from_secs(1);
@@ -144,8 +145,8 @@ impl Error {
             Self::Transport { how, .. } => *how == Break::Connect,
             Self::Partly { source, .. } => source.is_outage(),
             _ if self.class() == Class::Misconfigured => true,
-            // VOD asked to be left alone for longer than a turn is waited for: nothing can be done.
-            Self::Paced { .. } => true,
+            // Not just many callers at once: VOD asked to be left alone for so long.
+            Self::Paced { after, .. } => *after > 2 * LONGEST_WAIT,
             Self::Api { code, status, .. } => {
                 (*status == 503 || code.eq_ignore_ascii_case("ServiceUnavailable"))
                     && self.class() == Class::Transient
