@@ -117,7 +117,7 @@ impl Pipeline {
                     Ok(Some(delivery)) => {
                         let work = AssertUnwindSafe(handle(delivery.message.clone())).catch_unwind();
                         tasks.spawn(async move {
-                            let result = work.await.unwrap_or_else(|panic| Err(panicked(&panic)));
+                            let result = work.await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
                             Ended::Handled(delivery, result)
                         });
                     }

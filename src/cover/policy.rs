@@ -175,3 +175,6 @@ fn check_rules(table: &str, rules: &[Rule]) -> Result<(), BadPolicy> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@ mod covers;
 mod faults;
 mod ledger_contract;
 mod local;
+mod pipeline;
 mod proxy;
 mod queue_contract;
 mod rabbit;

@@ -1,0 +1,59 @@
+use serde_json::json;
+
+use super::*;
+use crate::event::{Event, parse};
+
+fn policies(toml: &str) -> Result<Policies, BadPolicy> {
+    let settings = format!("rules = ['middle']\nintelligent.format = 'any'\n{toml}");
+    let ownership = Ownership { read: true, overwrite_manual: false };
+    Policies::new(&toml::from_str(&settings).unwrap(), &ownership)
+}
+
+fn event(extend: Value, sub_type: Option<&str>) -> SnapshotsReady {
+    let kind = if sub_type.is_some() { "NormalSnapshot" } else { "CoverSnapshot" };
+    let body = json!({
+        "EventType": "SnapshotComplete", "VideoId": "v", "Extend": extend, "SubType": sub_type,
+        "SnapshotInfos": [{"SnapshotType": kind, "SnapshotRegular": "http://h/{SnapshotCount}.jpg"}],
+    });
+    match parse(body.to_string().as_bytes()) {
+        Ok(Event::Snapshots(ready)) => ready,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn name(policies: &Policies, extend: Value, sub_type: Option<&str>) -> String {
+    policies.of(&event(extend, sub_type)).name.clone()
+}
+
+#[test]
+fn the_first_override_whose_conditions_all_hold_wins() {
+    let policies = policies(
+        "[[override]]\nname = 'ordered sports'\nsub_type = 'SpecifiedTime'\nextend = { channel = 'sports' }\nrules = ['first']\n\
+         [[override]]\nname = 'sports'\nextend = { channel = 'sports', tier = 2 }\nrules = ['last']\n\
+         [[override]]\nsub_type = ''\nextend_contains = 'kids'\nrules = ['keep']\nformat = 'gif'",
+    )
+    .unwrap();
+    let sports = json!({"channel": "sports", "tier": 2});
+    assert_eq!(name(&policies, sports.clone(), Some("SpecifiedTime")), "ordered sports");
+    assert_eq!(name(&policies, sports, None), "sports");
+    assert_eq!(name(&policies, json!({"channel": "sports"}), None), "default");
+    assert_eq!(name(&policies, json!("for kids"), None), "override 3");
+    assert_eq!(name(&policies, json!("for kids"), Some("SpecifiedTime")), "default");
+    assert_eq!(name(&policies, json!(null), None), "default");
+    let kids = policies.of(&event(json!(["kids"]), None)).clone();
+    assert_eq!((kids.rules, kids.format), (vec![Rule::Keep], Some(ImageFormat::Gif)));
+}
+
+#[test]
+fn extend_matches_as_an_object_and_as_an_object_in_text() {
+    let policies =
+        policies("[[override]]\nname = 'x'\nextend = { id = 7 }\nrules = ['first']").unwrap();
+    for extend in
+        [json!({"id": 7}), json!({"id": "7"}), json!("{\"id\":7}"), json!("{\"id\":\"7\"}")]
+    {
+        assert_eq!(name(&policies, extend.clone(), None), "x", "{extend}");
+    }
+    for extend in [json!({"id": 8}), json!("{\"id\":"), json!(7), json!([7]), json!("id 7")] {
+        assert_eq!(name(&policies, extend.clone(), None), "default", "{extend}");
+    }
+}
