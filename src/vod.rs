@@ -74,7 +74,7 @@ impl Client {
             .build()
             .map_err(SettingsError::Tls)?;
         let credentials = Credentials::new(&settings.credentials, environment);
-        let quota = Quota::new(settings.quota_share);
+        let quota = Quota::new(settings.pace.then_some(settings.quota_share));
         let settings = settings.clone();
         Ok(Self { inner: Arc::new(Inner { settings, endpoint, http, credentials, quota }) })
     }

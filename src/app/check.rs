@@ -137,7 +137,10 @@ async fn account(settings: &Settings, report: &mut Report) {
         let result = result.map(|()| "permitted".into()).map_err(|error| chain(&error));
         report.line(&format!("vod {operation}"), result);
     }
-    let share = settings.vod.quota_share;
-    report
-        .line("quota", Ok(format!("this process may use {:.0}% of the account's", share * 100.0)));
+    if settings.vod.pace {
+        let percent = settings.vod.quota_share * 100.0;
+        report.line("quota", Ok(format!("this process may use {percent:.0}% of the account's")));
+    } else {
+        report.warn("vod.pace", "calls are not paced; only for an account whose quota was lifted");
+    }
 }

@@ -57,19 +57,20 @@ impl Operation {
 #[derive(Debug)]
 pub struct Quota {
     lanes: [Mutex<Lane>; Operation::COUNT],
-    share: f64,
+    share: Option<f64>,
 }
 
 impl Quota {
-    /// `share` is above 0 and at most 1.
-    pub fn new(share: f64) -> Self {
+    /// `share` is above 0 and at most 1. Without, calls are not paced, and only [`Quota::hold`] delays
+    /// them.
+    pub fn new(share: Option<f64>) -> Self {
         Self { lanes: Default::default(), share }
     }
 
     /// Waits for a turn, at most [`LONGEST_WAIT`]; an error says how long it would have been, and takes
     /// no turn.
     pub async fn take(&self, operation: Operation) -> Result<(), Duration> {
-        let pace = Pace::new(operation.account_limit() * self.share);
+        let pace = self.share.map(|share| Pace::new(operation.account_limit() * share));
         let turn = self.lane(operation, |lane| lane.reserve(Instant::now(), pace))?;
         tokio::time::sleep_until(turn).await;
         Ok(())
@@ -112,15 +113,18 @@ struct Lane {
 }
 
 impl Lane {
-    fn reserve(&mut self, now: Instant, pace: Pace) -> Result<Instant, Duration> {
+    fn reserve(&mut self, now: Instant, pace: Option<Pace>) -> Result<Instant, Duration> {
         let start = now.max(self.held.unwrap_or(now));
         let due = self.due.map_or(start, |due| due.max(start));
-        let turn = due.checked_sub(pace.ahead).map_or(start, |early| early.max(start));
+        let turn = match pace {
+            Some(pace) => due.checked_sub(pace.ahead).map_or(start, |early| early.max(start)),
+            None => start,
+        };
         let wait = turn - now;
         if wait > LONGEST_WAIT {
             return Err(wait);
         }
-        self.due = Some(due + pace.interval);
+        self.due = pace.map(|pace| due + pace.interval);
         Ok(turn)
     }
 }
@@ -131,7 +135,7 @@ mod tests {
 
     /// The turns of `count` callers who all come at `now`, as seconds after it.
     fn turns(lane: &mut Lane, now: Instant, pace: Pace, count: usize) -> Vec<f64> {
-        let turn = |lane: &mut Lane| lane.reserve(now, pace).map(|t| (t - now).as_secs_f64());
+        let turn = |lane: &mut Lane| lane.reserve(now, Some(pace)).map(|t| (t - now).as_secs_f64());
         std::iter::from_fn(|| turn(lane).ok()).take(count).collect()
     }
 
@@ -157,19 +161,40 @@ mod tests {
         let (mut lane, now, pace) = (Lane::default(), Instant::now(), Pace::new(10.0));
         let got = turns(&mut lane, now, pace, 10_000);
         assert!(got.len() < 60, "{}", got.len());
-        let first = lane.reserve(now, pace).expect_err("full");
-        assert_eq!(lane.reserve(now, pace), Err(first));
-        assert!(lane.reserve(now + Duration::from_secs(2), pace).is_ok());
+        let first = lane.reserve(now, Some(pace)).expect_err("full");
+        assert_eq!(lane.reserve(now, Some(pace)), Err(first));
+        assert!(lane.reserve(now + Duration::from_secs(2), Some(pace)).is_ok());
     }
 
     #[test]
     fn a_held_operation_gives_no_turn_before_its_time_and_holds_no_other() {
-        let quota = Quota::new(1.0);
+        let quota = Quota::new(Some(1.0));
         quota.hold(Operation::UpdateVideoInfo, Duration::from_secs(60));
         let reserve = |operation: Operation| {
-            quota.lane(operation, |lane| lane.reserve(Instant::now(), Pace::new(100.0)))
+            quota.lane(operation, |lane| lane.reserve(Instant::now(), Some(Pace::new(100.0))))
         };
         assert!(reserve(Operation::UpdateVideoInfo).expect_err("held") > LONGEST_WAIT);
         assert!(reserve(Operation::GetVideoInfo).is_ok());
+    }
+
+    #[test]
+    fn without_a_pace_nobody_waits_but_for_a_held_operation() {
+        let (mut lane, now) = (Lane::default(), Instant::now());
+        assert!((0..10_000).all(|_| lane.reserve(now, None) == Ok(now)));
+        let until = now + Duration::from_secs(2);
+        lane.held = Some(until);
+        assert_eq!(lane.reserve(now, None), Ok(until));
+        lane.held = Some(now + Duration::from_secs(60));
+        assert_eq!(lane.reserve(now, None), Err(Duration::from_secs(60)));
+    }
+
+    #[tokio::test]
+    async fn taking_turns_without_a_pace_respects_a_throttling_answer() {
+        let quota = Quota::new(None);
+        for _ in 0..10_000 {
+            assert_eq!(quota.take(Operation::UpdateVideoInfo).await, Ok(()));
+        }
+        quota.hold(Operation::UpdateVideoInfo, Duration::from_secs(60));
+        assert!(quota.take(Operation::UpdateVideoInfo).await.is_err());
     }
 }

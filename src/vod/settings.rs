@@ -33,6 +33,9 @@ pub struct Settings {
     pub allow_plain_http: bool,
     /// How much of the account's documented calls a second this process may take: above 0, at most 1.
     pub quota_share: f64,
+    /// False: calls are not paced at all, and only VOD's throttling answers delay them. Only for an
+    /// account whose quota was lifted, and for measuring.
+    pub pace: bool,
     pub credentials: credentials::Settings,
 }
 
@@ -128,7 +131,7 @@ mod tests {
         let text = format!(
             r#"{{"endpoint":"{endpoint}","region":"{region}","signature":"hmac-sha1",
                 "connect_timeout":"5s","timeout":"10s","retries":2,"allow_plain_http":false,
-                "quota_share":0.8,"credentials":{{"access_key_id_file":"",
+                "quota_share":0.8,"pace":true,"credentials":{{"access_key_id_file":"",
                 "access_key_secret_file":"","security_token_file":"",
                 "metadata_endpoint":"http://100.100.100.200","sts_endpoint":""}}}}"#
         );

@@ -146,7 +146,7 @@ pub fn settings(url: &str) -> Settings {
     let text = json!({
         "endpoint": url, "region": "cn-shanghai", "signature": "hmac-sha1",
         "connect_timeout": "2s", "timeout": "5s", "retries": 2, "allow_plain_http": false,
-        "quota_share": 1.0,
+        "quota_share": 1.0, "pace": true,
         "credentials": credential_settings("http://127.0.0.1:9"),
     });
     serde_json::from_value(text).expect("settings")
