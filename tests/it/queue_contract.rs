@@ -134,6 +134,7 @@ pub async fn a_dead_letter_keeps_its_body_its_errors_and_its_reason(place: &impl
     assert_eq!(reason, "event.not-json");
     assert_eq!(message.body, "not an event \u{fffd}");
     assert_eq!((message.attempts, message.kind.as_str()), (2, "SnapshotComplete"));
+    assert_eq!(message.id, "id-not an event \u{fffd}");
     let failures = message.failures.as_ref().unwrap();
     assert_eq!(failures.first, "first trouble");
     assert_eq!(failures.last, "last trouble");
@@ -254,7 +255,7 @@ async fn publish(queue: &Arc<dyn Queue>, body: &str) {
 }
 
 /// The next delivery, within a deadline.
-pub async fn take(queue: &Arc<dyn Queue>) -> Delivery {
+pub async fn take(queue: &Arc<impl Queue + ?Sized>) -> Delivery {
     let next = timeout(Duration::from_secs(30), queue.next()).await;
     next.expect("no delivery within 30 s").unwrap().expect("the queue does not end")
 }
