@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use lapin::options::{
-    BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions,
-    QueueDeclareOptions,
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use vod_cover::queue::rabbit::header;
+use vod_cover::queue::{Failures, Message};
 
-use crate::world::eventually;
+use crate::wait::eventually;
 
 pub struct Broker {
     connection: Connection,
@@ -19,15 +20,36 @@ pub struct Broker {
 /// A message taken from a queue.
 pub struct Letter {
     pub body: Vec<u8>,
-    headers: FieldTable,
+    pub persistent: bool,
+    pub headers: FieldTable,
+    id: String,
 }
 
 impl Letter {
+    /// The text of a header; empty if there is none.
     pub fn header(&self, name: &str) -> String {
         match self.headers.inner().get(name) {
             Some(AMQPValue::LongString(text)) => String::from_utf8_lossy(text.as_bytes()).into(),
             Some(other) => format!("{other:?}"),
             None => String::new(),
+        }
+    }
+
+    /// What the headers say of it by their documented names.
+    pub fn message(&self) -> Message {
+        let value = |name: &str| self.headers.inner().get(name);
+        let count = |name: &str| value(name)?.as_long_long_int().map(|count| count as u32);
+        Message {
+            body: self.body.clone().into(),
+            id: self.id.clone(),
+            kind: self.header(header::EVENT_TYPE),
+            attempts: count(header::ATTEMPTS).unwrap_or_default(),
+            deferrals: count(header::DEFERRALS).unwrap_or_default(),
+            failures: value(header::LAST_ERROR).map(|_| Failures {
+                since: self.header(header::FIRST_FAILED_AT).parse().unwrap(),
+                first: self.header(header::FIRST_ERROR),
+                last: self.header(header::LAST_ERROR),
+            }),
         }
     }
 }
@@ -87,16 +109,25 @@ impl Broker {
         letters
     }
 
-    async fn take(&self, queue: &str) -> Option<Letter> {
-        let got =
-            self.channel.basic_get(queue.into(), BasicGetOptions::default()).await.unwrap()?;
-        got.delivery.ack(BasicAckOptions::default()).await.unwrap();
-        let headers = got.delivery.properties.headers().clone().unwrap_or_default();
-        Some(Letter { body: got.delivery.data.clone(), headers })
+    pub async fn take(&self, queue: &str) -> Option<Letter> {
+        let options = BasicGetOptions { no_ack: true };
+        let got = self.channel.basic_get(queue.into(), options).await.unwrap()?;
+        let properties = &got.properties;
+        Some(Letter {
+            body: got.data.clone(),
+            persistent: *properties.delivery_mode() == Some(2),
+            headers: properties.headers().clone().unwrap_or_default(),
+            id: properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default(),
+        })
     }
 
     pub async fn delete(&self, queue: &str) {
         let deleted = self.channel.queue_delete(queue.into(), Default::default()).await;
-        deleted.expect("the queue is there");
+        deleted.expect("the queue can be deleted");
+    }
+
+    pub async fn delete_exchange(&self, exchange: &str) {
+        let deleted = self.channel.exchange_delete(exchange.into(), Default::default()).await;
+        deleted.expect("the exchange can be deleted");
     }
 }

@@ -11,7 +11,8 @@ use vod_cover::sim::Settings;
 
 use crate::broker::Broker;
 use crate::servers::{amqp_url, redis_url};
-use crate::world::{CALLBACK_KEY, Program, World, eventually, http};
+use crate::wait::eventually;
+use crate::world::{CALLBACK_KEY, Program, World, http};
 
 const SOON: Duration = Duration::from_secs(60);
 

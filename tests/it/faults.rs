@@ -9,7 +9,8 @@ use vod_cover::sim::{NewVideo, Settings};
 use crate::broker::Broker;
 use crate::proxy::Proxy;
 use crate::servers::{Redis, amqp_url, redis_url, with_breakable_rabbit};
-use crate::world::{Program, World, eventually};
+use crate::wait::eventually;
+use crate::world::{Program, World};
 
 const SOON: Duration = Duration::from_secs(90);
 /// After a fault has ended, everything works again by itself within this time.

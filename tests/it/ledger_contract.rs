@@ -16,6 +16,8 @@ use vod_cover::ledger::redis::RedisLedger;
 use vod_cover::ledger::{Claim, Error, Key, Lease, Ledger, Owner};
 use vod_cover::{ledger, local};
 
+use crate::servers::redis_url;
+
 /// Longer than any test.
 pub const LONG: Duration = Duration::from_secs(300);
 /// Over before anybody notices.
@@ -31,9 +33,8 @@ fn redis() -> Bench {
 }
 
 fn redis_that_keeps(keep: Duration) -> Bench {
-    let url = std::env::var("REDIS_URL").expect("REDIS_URL is not set: run tests/run");
     let settings = ledger::redis::Settings {
-        url: SecretString::from(url),
+        url: SecretString::from(redis_url()),
         prefix: format!("test-{}", Uuid::new_v4()),
         timeout: Duration::from_secs(5),
         connect_timeout: Duration::from_secs(5),

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use vod_cover::error::Reason;
 use vod_cover::queue::{Delivery, Depth, Message, Queue, Settlement};
 
-use crate::servers::eventually;
+use crate::wait::{SOON, eventually};
 
 /// A queue somewhere, empty at first, that nobody else uses. Its shortest retry takes about 200 ms.
 #[async_trait]
@@ -217,7 +217,7 @@ pub async fn dropping_next_loses_nothing(place: &impl Place) {
         }
     });
     let mut seen = BTreeSet::new();
-    eventually("every event was received", async || {
+    eventually("every event was received", SOON, async || {
         for microseconds in (0..2_000).step_by(100) {
             let patience = Duration::from_micros(microseconds);
             if let Ok(delivery) = timeout(patience, queue.next()).await {
@@ -246,7 +246,8 @@ pub async fn depth_tells_what_is_ready_delayed_and_dead(place: &impl Place) {
     queue.settle(dead, settlement).await.unwrap();
     queue.pause().await;
     let expected = Depth { ready: 4, delayed: 1, dead: 1 };
-    eventually("the depth is right", async || queue.depth().await.ok() == Some(expected)).await;
+    eventually("the depth is right", SOON, async || queue.depth().await.ok() == Some(expected))
+        .await;
 }
 
 async fn publish(queue: &Arc<dyn Queue>, body: &str) {
@@ -256,8 +257,8 @@ async fn publish(queue: &Arc<dyn Queue>, body: &str) {
 
 /// The next delivery, within a deadline.
 pub async fn take(queue: &Arc<impl Queue + ?Sized>) -> Delivery {
-    let next = timeout(Duration::from_secs(30), queue.next()).await;
-    next.expect("no delivery within 30 s").unwrap().expect("the queue does not end")
+    let next = timeout(SOON, queue.next()).await;
+    next.expect("no delivery in time").unwrap().expect("the queue does not end")
 }
 
 fn text(delivery: &Delivery) -> String {
@@ -265,6 +266,6 @@ fn text(delivery: &Delivery) -> String {
 }
 
 /// The shortest retry there is.
-fn retry(counts: bool, error: &str) -> Settlement {
+pub fn retry(counts: bool, error: &str) -> Settlement {
     Settlement::Retry { after: Duration::from_millis(200), counts, error: error.to_owned() }
 }

@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use lapin::options::{BasicGetOptions, ExchangeDeleteOptions, QueueDeleteOptions};
-use lapin::types::AMQPValue;
-use lapin::{Channel, Connection, ConnectionProperties};
 use tokio_util::sync::CancellationToken;
 use vod_cover::queue::rabbit::{Declare, QueueType, Rabbit, Settings, header};
-use vod_cover::queue::{Failures, Message, Queue};
+use vod_cover::queue::{Message, Queue};
 
+use crate::broker::Broker;
 use crate::queue_contract::{Place, queue_contract};
 use crate::servers::amqp_url;
 
@@ -64,10 +62,10 @@ impl Place for OnRabbit {
     }
 
     async fn dead(&self) -> Vec<(Message, String)> {
-        let channel = channel(&amqp_url()).await;
+        let broker = Broker::connect(&amqp_url()).await;
         let mut letters = Vec::new();
-        while let Some(letter) = get(&channel, &self.settings.dead_queue()).await {
-            letters.push((letter.message, letter.reason));
+        while let Some(letter) = broker.take(&self.settings.dead_queue()).await {
+            letters.push((letter.message(), letter.header(header::REASON)));
         }
         letters
     }
@@ -77,56 +75,12 @@ impl Place for OnRabbit {
     }
 }
 
-/// A connection that shares nothing with the code under test.
-pub async fn channel(url: &str) -> Channel {
-    let connection = Connection::connect(url, ConnectionProperties::default()).await.unwrap();
-    connection.create_channel().await.unwrap()
-}
-
-/// A message as it lies in a queue.
-pub struct Stored {
-    pub message: Message,
-    pub reason: String,
-    pub headers: Vec<(String, AMQPValue)>,
-    pub persistent: bool,
-}
-
-/// Takes one message out of a queue, and reads its headers by their documented names.
-pub async fn get(channel: &Channel, queue: &str) -> Option<Stored> {
-    let got = channel.basic_get(queue.into(), BasicGetOptions { no_ack: true }).await.unwrap()?;
-    let properties = &got.properties;
-    let headers: Vec<(String, AMQPValue)> = properties
-        .headers()
-        .iter()
-        .flatten()
-        .map(|(name, value)| (name.to_string(), value.clone()))
-        .collect();
-    let value = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value);
-    let text = |name: &str| value(name)?.as_long_string().map(|text| text.to_string());
-    let count = |name: &str| value(name)?.as_long_long_int().map(|count| count as u32);
-    let message = Message {
-        body: got.data.clone().into(),
-        id: properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default(),
-        kind: text(header::EVENT_TYPE).unwrap_or_default(),
-        attempts: count(header::ATTEMPTS).unwrap_or_default(),
-        deferrals: count(header::DEFERRALS).unwrap_or_default(),
-        failures: text(header::LAST_ERROR).map(|last| Failures {
-            since: text(header::FIRST_FAILED_AT).unwrap().parse().unwrap(),
-            first: text(header::FIRST_ERROR).unwrap(),
-            last,
-        }),
-    };
-    let reason = text(header::REASON).unwrap_or_default();
-    let persistent = *properties.delivery_mode() == Some(2);
-    Some(Stored { message, reason, headers, persistent })
-}
-
+/// Deletes all that is declared for these settings.
 pub async fn remove(url: &str, settings: &Settings) {
-    let channel = channel(url).await;
+    let broker = Broker::connect(url).await;
     let tiers = settings.retry_tiers.iter().map(|tier| settings.retry_queue(*tier));
     for queue in tiers.chain([settings.queue.clone(), settings.dead_queue()]) {
-        channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+        broker.delete(&queue).await;
     }
-    let options = ExchangeDeleteOptions::default();
-    channel.exchange_delete(settings.exchange.as_str().into(), options).await.unwrap();
+    broker.delete_exchange(&settings.exchange).await;
 }

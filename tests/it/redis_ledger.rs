@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use secrecy::SecretString;
 use uuid::Uuid;
@@ -13,7 +13,8 @@ use vod_cover::ledger::redis::{RedisLedger, Settings};
 use vod_cover::ledger::{Claim, Error, Key, Lease, Ledger};
 
 use crate::ledger_contract::{LONG, again, intention, key, owner, set, video};
-use crate::redis_server::{RedisServer, free_port, wait_until};
+use crate::servers::{Redis, free_port};
+use crate::wait::{SOON, eventually};
 
 fn settings(url: &str) -> Settings {
     Settings {
@@ -32,9 +33,9 @@ fn ledger(url: &str) -> RedisLedger {
 
 #[tokio::test]
 async fn a_ledger_can_be_made_before_there_is_a_redis() {
-    let mut server = RedisServer::start(&[]);
+    let server = Redis::start(&[]);
     server.stop();
-    let ledger = ledger(&server.url());
+    let ledger = ledger(&server.url);
     unavailable(ledger.ping().await);
     server.restart();
     works_in_time(&ledger).await;
@@ -42,8 +43,8 @@ async fn a_ledger_can_be_made_before_there_is_a_redis() {
 
 #[tokio::test]
 async fn after_a_restart_that_emptied_redis_everything_goes_on() {
-    let mut server = RedisServer::start(&[]);
-    let ledger = ledger(&server.url());
+    let server = Redis::start(&[]);
+    let ledger = ledger(&server.url);
     let key = key("e1", Some(10));
     let before = acquire(&ledger, &key).await;
     server.restart();
@@ -63,8 +64,8 @@ async fn after_a_restart_that_emptied_redis_everything_goes_on() {
 
 #[tokio::test]
 async fn a_record_is_stored_even_if_redis_was_emptied_since_the_claim() {
-    let server = RedisServer::start(&[]);
-    let ledger = ledger(&server.url());
+    let server = Redis::start(&[]);
+    let ledger = ledger(&server.url);
     let key = key("e1", Some(10));
     let lease = acquire(&ledger, &key).await;
     let fence = lease.fence;
@@ -77,8 +78,8 @@ async fn a_record_is_stored_even_if_redis_was_emptied_since_the_claim() {
 
 #[tokio::test]
 async fn each_transition_is_one_call_that_names_itself_on_two_keys_with_one_hash_tag() {
-    let server = RedisServer::start(&[]);
-    let ledger = ledger(&server.url());
+    let server = Redis::start(&[]);
+    let ledger = ledger(&server.url);
     let key = key("e1", Some(10));
     // Teaches the scripts.
     let lease = acquire(&ledger, &key).await;
@@ -121,7 +122,7 @@ async fn each_transition_is_one_call_that_names_itself_on_two_keys_with_one_hash
 
 #[tokio::test]
 async fn a_user_with_the_documented_rights_can_do_everything() {
-    let server = RedisServer::start(&[]);
+    let server = Redis::start(&[]);
     server.cli(&[
         "ACL",
         "SETUSER",
@@ -153,7 +154,7 @@ async fn a_user_with_the_documented_rights_can_do_everything() {
 
 #[tokio::test]
 async fn a_wrong_or_missing_password_and_missing_rights_are_refusals() {
-    let server = RedisServer::start(&["--requirepass", "secret"]);
+    let server = Redis::start(&["--requirepass", "secret"]);
     let cli =
         |command: &[&str]| server.cli(&[&["-a", "secret", "--no-auth-warning"], command].concat());
     cli(&["ACL", "SETUSER", "weak", "on", ">weak", "~vod-cover:*", "+evalsha", "+eval", "+time"]);
@@ -168,7 +169,7 @@ async fn a_wrong_or_missing_password_and_missing_rights_are_refusals() {
     let right = ledger(&format!("redis://:secret@{at}"));
     right.ping().await.unwrap();
     // A server without a password that is given one says so.
-    let open = RedisServer::start(&[]);
+    let open = Redis::start(&[]);
     refused(ledger(&format!("redis://:secret@127.0.0.1:{}", open.port)).ping().await, "open");
 
     let error = ledger(&format!("redis://:wrong@{at}")).ping().await.unwrap_err();
@@ -180,7 +181,7 @@ async fn a_wrong_or_missing_password_and_missing_rights_are_refusals() {
 
 #[tokio::test]
 async fn a_password_that_was_put_right_on_the_server_is_used_without_a_restart() {
-    let server = RedisServer::start(&[]);
+    let server = Redis::start(&[]);
     server.cli(&["ACL", "SETUSER", "vod", "on", ">old", "~*", "+@all"]);
     let ledger = ledger(&format!("redis://vod:new@127.0.0.1:{}", server.port));
     refused(ledger.ping().await, "before");
@@ -190,8 +191,8 @@ async fn a_password_that_was_put_right_on_the_server_is_used_without_a_restart()
 
 #[tokio::test]
 async fn a_server_that_stands_still_is_waited_for_within_bounds_and_then_works_again() {
-    let server = RedisServer::start(&[]);
-    let ledger = ledger(&server.url());
+    let server = Redis::start(&[]);
+    let ledger = ledger(&server.url);
     ledger.ping().await.unwrap();
     server.signal("STOP");
     // Many at once, as in real life: none waits for the others.
@@ -208,8 +209,8 @@ async fn a_server_that_stands_still_is_waited_for_within_bounds_and_then_works_a
 
 #[tokio::test]
 async fn a_pause_longer_than_the_timeout_is_an_error_and_passes() {
-    let server = RedisServer::start(&[]);
-    let ledger = ledger(&server.url());
+    let server = Redis::start(&[]);
+    let ledger = ledger(&server.url);
     let me = owner();
     let key = key("e1", None);
     let before = held(ledger.claim(&key, me, LONG).await.unwrap());
@@ -225,14 +226,15 @@ async fn a_pause_longer_than_the_timeout_is_an_error_and_passes() {
 
 #[tokio::test]
 async fn a_server_that_becomes_a_replica_is_unavailable_until_it_is_promoted() {
-    let master = RedisServer::start(&[]);
-    let server = RedisServer::start(&[]);
-    let ledger = ledger(&server.url());
+    let master = Redis::start(&[]);
+    let server = Redis::start(&[]);
+    let ledger = ledger(&server.url);
     ledger.ping().await.unwrap();
     server.cli(&["REPLICAOF", "127.0.0.1", &master.port.to_string()]);
-    wait_until("the replica is in step", || {
+    eventually("the replica is in step", SOON, async || {
         server.cli(&["INFO", "replication"]).contains("master_link_status:up")
-    });
+    })
+    .await;
     unavailable(ledger.ping().await);
     unavailable(ledger.claim(&key("e1", None), owner(), LONG).await);
     server.cli(&["REPLICAOF", "NO", "ONE"]);
@@ -241,8 +243,8 @@ async fn a_server_that_becomes_a_replica_is_unavailable_until_it_is_promoted() {
 
 #[tokio::test]
 async fn a_full_server_is_unavailable() {
-    let server = RedisServer::start(&[]);
-    let ledger = ledger(&server.url());
+    let server = Redis::start(&[]);
+    let ledger = ledger(&server.url);
     server.cli(&["CONFIG", "SET", "maxmemory", "1"]);
     unavailable(ledger.ping().await);
     unavailable(ledger.claim(&key("e1", None), owner(), LONG).await);
@@ -252,8 +254,8 @@ async fn a_full_server_is_unavailable() {
 
 #[tokio::test]
 async fn what_cannot_be_read_is_the_videos_fault_and_leaves_it_free() {
-    let server = RedisServer::start(&[]);
-    let ledger = ledger(&server.url());
+    let server = Redis::start(&[]);
+    let ledger = ledger(&server.url);
     let name = "vod-cover:{7d28d2ab0e8e4a5f}";
     server.cli(&["SET", name, "a key of somebody else"]);
     unreadable(ledger.claim(&key("e1", None), owner(), LONG).await);
@@ -273,7 +275,7 @@ async fn tls_is_spoken_and_only_to_a_server_that_is_trusted() {
     let directory = tempfile::tempdir().unwrap();
     let [authority, certificate, private_key] = make_certificates(directory.path());
     let text = |path: &Path| path.to_str().unwrap().to_owned();
-    let server = RedisServer::start_with_tls(&[
+    let server = Redis::start(&[
         "--tls-cert-file",
         &text(&certificate),
         "--tls-key-file",
@@ -283,17 +285,17 @@ async fn tls_is_spoken_and_only_to_a_server_that_is_trusted() {
         "--tls-auth-clients",
         "no",
     ]);
-    let trusting = Settings { ca_file: Some(authority.clone()), ..settings(&server.url()) };
+    let trusting = Settings { ca_file: Some(authority.clone()), ..settings(&server.url) };
     works_in_time(&RedisLedger::new(&trusting).unwrap()).await;
-    unavailable(ledger(&server.url()).ping().await);
+    unavailable(ledger(&server.url).ping().await);
     let plain = Settings { ca_file: Some(authority), ..settings("redis://127.0.0.1") };
     assert!(RedisLedger::new(&plain).is_err());
 }
 
 #[tokio::test]
 async fn after_a_failover_the_sentinels_name_the_new_master() {
-    let mut master = RedisServer::start(&["--requirepass", "secret", "--masterauth", "secret"]);
-    let replica = RedisServer::start(&[
+    let master = Redis::start(&["--requirepass", "secret", "--masterauth", "secret"]);
+    let replica = Redis::start(&[
         "--requirepass",
         "secret",
         "--masterauth",
@@ -301,13 +303,14 @@ async fn after_a_failover_the_sentinels_name_the_new_master() {
         "--replicaof",
         &format!("127.0.0.1 {}", master.port),
     ]);
-    let sentinel = RedisServer::start_sentinel(&master);
+    let sentinel = Redis::start_sentinel(&master);
     sentinel.cli(&["SENTINEL", "SET", "mymaster", "auth-pass", "secret"]);
-    wait_until("the sentinel knows the replica", || {
+    eventually("the sentinel knows the replica", SOON, async || {
         sentinel
             .cli(&["SENTINEL", "REPLICAS", "mymaster"])
             .contains(&format!("127.0.0.1:{}", replica.port))
-    });
+    })
+    .await;
     let elsewhere = free_port();
     let port = sentinel.port;
     // One of the sentinels is away, which nobody minds.
@@ -316,12 +319,12 @@ async fn after_a_failover_the_sentinels_name_the_new_master() {
     works_in_time(&ledger).await;
     let lease = acquire(&ledger, &key("e1", Some(10))).await;
     ledger.complete(lease, &set("a", "e1", Some(10))).await.unwrap();
-    let reached = |server: &RedisServer| {
+    let reached = |server: &Redis| {
         server.cli(&["-a", "secret", "--no-auth-warning", "EXISTS", "vod-cover:{7d28d2ab0e8e4a5f}"])
             == "1"
     };
     assert!(reached(&master));
-    wait_until("it is replicated", || reached(&replica));
+    eventually("it is replicated", SOON, async || reached(&replica)).await;
 
     master.stop();
     works_in_time(&ledger).await;
@@ -337,10 +340,10 @@ async fn after_a_failover_the_sentinels_name_the_new_master() {
 
 #[tokio::test]
 async fn a_cluster_serves_videos_of_all_its_slots() {
-    let nodes: Vec<RedisServer> = (0..3)
+    let nodes: Vec<Redis> = (0..3)
         .map(|_| {
             let port = free_port().to_string();
-            RedisServer::start(&["--cluster-enabled", "yes", "--cluster-port", &port])
+            Redis::start(&["--cluster-enabled", "yes", "--cluster-port", &port])
         })
         .collect();
     let addresses: Vec<String> =
@@ -379,7 +382,7 @@ async fn a_cluster_serves_videos_of_all_its_slots() {
     nodes[0].signal("CONT");
     for number in 0..30 {
         let key = Key { video: video(&format!("video{number}")), ..key.clone() };
-        eventually("the cluster works", || async {
+        eventually("the cluster works", SOON, async || {
             ledger.claim(&key, owner(), LONG).await.is_ok()
         })
         .await;
@@ -403,20 +406,12 @@ fn make_certificates(directory: &Path) -> [PathBuf; 3] {
 
 /// Waits until a video that nobody knows can be acquired.
 async fn works_in_time(ledger: &RedisLedger) {
-    eventually("the ledger works", || async {
+    eventually("the ledger works", SOON, async || {
         let event = EventKey(Uuid::new_v4().to_string());
         let key = Key { video: video(&Uuid::new_v4().to_string()), event, ..key("", None) };
         ledger.ping().await.is_ok() && ledger.claim(&key, owner(), LONG).await.is_ok()
     })
     .await;
-}
-
-async fn eventually(what: &str, mut reached: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !reached().await {
-        assert!(Instant::now() < deadline, "waited too long until {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
 }
 
 fn held(claim: Claim) -> Lease {

@@ -2,7 +2,7 @@
 //! and Redis, and the program itself as a child process that a test can kill.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,6 +10,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use vod_cover::sim::{By, Settings, Simulator};
+
+use crate::servers::free_port;
+use crate::wait::eventually;
 
 pub const KEY: &str = "testid";
 pub const SECRET: &str = "testsecret";
@@ -22,19 +25,6 @@ pub struct World {
     pub environment: BTreeMap<String, String>,
     /// Of the queue, the exchange and the keys in Redis.
     pub name: String,
-}
-
-/// Waits for a state, with a deadline.
-pub async fn eventually(what: &str, within: Duration, mut reached: impl AsyncFnMut() -> bool) {
-    let deadline = Instant::now() + within;
-    while !reached().await {
-        assert!(Instant::now() < deadline, "not within {within:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl World {

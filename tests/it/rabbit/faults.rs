@@ -5,8 +5,9 @@ use vod_cover::queue::rabbit::{check, declare};
 use vod_cover::queue::{Error, Health, Settlement};
 
 use super::*;
-use crate::queue_contract::take;
-use crate::servers::{self, eventually, with_breakable_rabbit};
+use crate::queue_contract::{retry, take};
+use crate::servers::{self, with_breakable_rabbit};
+use crate::wait::{SOON, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_no_queue_wants_is_an_error() {
@@ -43,7 +44,7 @@ async fn of_many_messages_at_once_exactly_the_unroutable_ones_are_errors() {
 
 async fn says(settings: Settings, wanted: &str) {
     let queue = open(&settings);
-    eventually(wanted, async || match queue.health() {
+    eventually(wanted, SOON, async || match queue.health() {
         Health::Away(why) => why.contains(wanted),
         Health::Ready => false,
     })
@@ -82,6 +83,15 @@ async fn a_missing_vhost_is_named() {
     says(settings(&url), "the vhost at the end of queue.rabbitmq.url does not exist").await;
 }
 
+/// A message goes through the queue on the shared broker, and then the queue goes, too.
+async fn works(settings: &Settings) {
+    let queue = open(settings);
+    queue.publish(Message::new("{}", "SnapshotComplete", "")).await.unwrap();
+    assert_eq!(take(&queue).await.message.body, "{}");
+    drop(queue);
+    remove(&amqp_url(), settings).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_queue_is_named_when_nothing_may_be_created() {
     let settings = Settings { declare: Declare::Verify, ..settings(&amqp_url()) };
@@ -91,11 +101,7 @@ async fn a_missing_queue_is_named_when_nothing_may_be_created() {
     assert_eq!(done.len(), 6, "{done:?}");
     let found = check(&settings).await.unwrap();
     assert_eq!(found.len(), 5, "{found:?}");
-    let queue = open(&settings);
-    queue.publish(Message::new("{}", "SnapshotComplete", "")).await.unwrap();
-    assert_eq!(take(&queue).await.message.body, "{}");
-    drop(queue);
-    remove(&amqp_url(), &settings).await;
+    works(&settings).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -107,6 +113,7 @@ async fn a_queue_of_another_kind_is_named() {
     let wanted = "exists with other properties";
     eventually(
         wanted,
+        SOON,
         async || matches!(queue.health(), Health::Away(why) if why.contains(wanted)),
     )
     .await;
@@ -118,11 +125,7 @@ async fn a_queue_of_another_kind_is_named() {
 async fn without_a_declaration_it_works_with_what_is_there() {
     let settings = Settings { declare: Declare::None, ..settings(&amqp_url()) };
     declare(&settings).await.unwrap();
-    let queue = open(&settings);
-    queue.publish(Message::new("{}", "SnapshotComplete", "")).await.unwrap();
-    assert_eq!(take(&queue).await.message.body, "{}");
-    drop(queue);
-    remove(&amqp_url(), &settings).await;
+    works(&settings).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -151,14 +154,12 @@ async fn survives(node: &servers::Rabbit, fault: impl AsyncFnOnce(&Settings, &Ar
     fault(&settings, &queue).await;
 
     let mut missing: Vec<String> = (0..4).map(|n| format!("before {n}")).collect();
-    let after = Duration::from_millis(200);
-    let again = Settlement::Retry { after, counts: true, error: "fault".to_owned() };
     let done_body = String::from_utf8(done.message.body.to_vec()).unwrap();
     // An error or a lost channel means that the event comes again, so only `missing` decides.
     if queue.settle(done, Settlement::Done).await.is_ok() {
         missing.retain(|body| *body != done_body);
     }
-    let _ = queue.settle(tried, again).await;
+    let _ = queue.settle(tried, retry(true, "fault")).await;
     publish_at_last(&queue, "after").await;
     missing.push("after".to_owned());
     while !missing.is_empty() {
@@ -166,14 +167,14 @@ async fn survives(node: &servers::Rabbit, fault: impl AsyncFnOnce(&Settings, &Ar
         missing.retain(|body| delivery.message.body != body.as_bytes());
         let _ = queue.settle(delivery, Settlement::Done).await;
     }
-    eventually("it is ready", async || queue.health() == Health::Ready).await;
+    eventually("it is ready", SOON, async || queue.health() == Health::Ready).await;
     drop(queue);
     remove(&node.url, &settings).await;
 }
 
 /// As any publisher has to do it: again, until it is stored.
 async fn publish_at_last(queue: &Arc<dyn Queue>, body: &str) {
-    eventually("it is stored", async || {
+    eventually("it is stored", SOON, async || {
         queue.publish(Message::new(body.to_owned(), "SnapshotComplete", "")).await.is_ok()
     })
     .await;
@@ -195,7 +196,7 @@ async fn a_broker_that_restarts_is_found_again() {
     with_breakable_rabbit(async |node| {
         survives(node, async |_, queue| {
             node.ctl(&["stop_app"]);
-            eventually("it is away", async || queue.health() != Health::Ready).await;
+            eventually("it is away", SOON, async || queue.health() != Health::Ready).await;
             node.ctl(&["start_app"]);
         })
         .await;
@@ -231,15 +232,10 @@ async fn a_channel_that_the_broker_closes_is_made_again() {
         assert!(again.tag.generation > held.tag.generation);
         set(60_000, 1_800_000);
         // Neither acknowledges the new delivery nor makes a second message of it.
-        let retry = Settlement::Retry {
-            after: Duration::from_millis(200),
-            counts: true,
-            error: "late".to_owned(),
-        };
-        queue.settle(held, retry).await.unwrap();
+        queue.settle(held, retry(true, "late")).await.unwrap();
         queue.settle(again, Settlement::Done).await.unwrap();
         publish_at_last(&queue, "after").await;
-        eventually("only what was published later is left", async || {
+        eventually("only what was published later is left", SOON, async || {
             let delivery = take(&queue).await;
             let (body, attempts) = (delivery.message.body.clone(), delivery.message.attempts);
             assert_eq!(attempts, 0);
@@ -263,7 +259,7 @@ async fn a_memory_alarm_is_shown_and_outlived() {
         }
         node.ctl(&["set_vm_memory_high_watermark", "0.0000001"]);
         // The broker tells only those that publish.
-        eventually("it is shown", async || {
+        eventually("it is shown", SOON, async || {
             let _ = queue.publish(Message::new("during", "SnapshotComplete", "")).await;
             matches!(queue.health(), Health::Away(why) if why.contains("takes no messages"))
         })
@@ -276,11 +272,7 @@ async fn a_memory_alarm_is_shown_and_outlived() {
         // What has to be stored first waits, and holds on.
         let settling = tokio::spawn({
             let queue = Arc::clone(&queue);
-            async move {
-                let after = Duration::from_millis(200);
-                let again = Settlement::Retry { after, counts: true, error: "no".to_owned() };
-                queue.settle(tried, again).await
-            }
+            async move { queue.settle(tried, retry(true, "no")).await }
         });
         let error = queue.publish(Message::new("during", "SnapshotComplete", "")).await;
         assert!(matches!(error, Err(Error::Unavailable { .. })), "{error:?}");
@@ -297,7 +289,7 @@ async fn a_memory_alarm_is_shown_and_outlived() {
             missing.retain(|wanted| *wanted != (body.as_ref(), message.attempts));
             queue.settle(delivery, Settlement::Done).await.unwrap();
         }
-        eventually("it is ready", async || queue.health() == Health::Ready).await;
+        eventually("it is ready", SOON, async || queue.health() == Health::Ready).await;
         drop(queue);
         remove(&node.url, &settings).await;
     })
@@ -310,15 +302,13 @@ async fn a_queue_and_an_exchange_that_were_deleted_are_declared_again() {
     let queue = open(&settings);
     queue.publish(Message::new("before", "SnapshotComplete", "")).await.unwrap();
     let before = take(&queue).await;
-    let outside = channel(&amqp_url()).await;
+    let outside = Broker::connect(&amqp_url()).await;
     for name in [settings.queue.clone(), settings.retry_queue(settings.retry_tiers[0])] {
-        let options = QueueDeleteOptions::default();
-        outside.queue_delete(name.as_str().into(), options).await.unwrap();
+        outside.delete(&name).await;
     }
-    let options = ExchangeDeleteOptions::default();
-    outside.exchange_delete(settings.exchange.as_str().into(), options).await.unwrap();
+    outside.delete_exchange(&settings.exchange).await;
     // The message is gone with its queue; that it cannot be settled any more is not an error.
-    eventually("it takes again", async || {
+    eventually("it takes again", SOON, async || {
         let _ = queue.publish(Message::new("after", "SnapshotComplete", "")).await;
         tokio::time::timeout(Duration::from_millis(500), queue.next()).await.is_ok()
     })
@@ -336,11 +326,9 @@ async fn a_retry_outlives_the_loss_of_its_tier() {
     queue.publish(Message::new("event", "SnapshotComplete", "")).await.unwrap();
     let delivery = take(&queue).await;
     let tier = settings.retry_queue(settings.retry_tiers[0]);
-    let outside = channel(&amqp_url()).await;
-    outside.queue_delete(tier.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
-    let after = Duration::from_millis(200);
-    let again = Settlement::Retry { after, counts: true, error: "again".to_owned() };
-    queue.settle(delivery, again).await.unwrap();
+    let outside = Broker::connect(&amqp_url()).await;
+    outside.delete(&tier).await;
+    queue.settle(delivery, retry(true, "again")).await.unwrap();
     assert_eq!(take(&queue).await.message.attempts, 1);
     drop(queue);
     remove(&amqp_url(), &settings).await;

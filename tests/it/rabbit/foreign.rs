@@ -3,17 +3,18 @@
 
 use std::process::Command;
 
+use lapin::types::AMQPValue;
 use vod_cover::error::Reason;
 use vod_cover::queue::{Health, Settlement};
 
 use super::*;
-use crate::queue_contract::take;
-use crate::servers::eventually;
+use crate::queue_contract::{retry, take};
+use crate::wait::{SOON, eventually};
 
 /// Waits until exchange and queues are there.
 async fn opened(settings: &Settings) -> Arc<dyn Queue> {
     let queue = open(settings);
-    eventually("RabbitMQ is ready", async || queue.health() == Health::Ready).await;
+    eventually("RabbitMQ is ready", SOON, async || queue.health() == Health::Ready).await;
     queue
 }
 
@@ -82,12 +83,13 @@ async fn headers_of_any_kind_and_size_do_no_harm_and_do_not_travel_on() {
     let dead = Settlement::Dead { reason: Reason::new("event.not-json"), error: "no".to_owned() };
     queue.settle(delivery, dead).await.unwrap();
 
-    let channel = channel(&amqp_url()).await;
-    let letter = get(&channel, &settings.dead_queue()).await.unwrap();
+    let broker = Broker::connect(&amqp_url()).await;
+    let letter = broker.take(&settings.dead_queue()).await.unwrap();
     // A quorum queue counts its deliveries in this header by itself; the 7 is gone.
-    let own = ("x-delivery-count".to_owned(), AMQPValue::LongLongInt(0));
-    let headers = letter.headers.iter().filter(|header| **header != own);
-    let mut names: Vec<&str> = headers.map(|(name, _)| name.as_str()).collect();
+    let own = ("x-delivery-count", &AMQPValue::LongLongInt(0));
+    let headers = letter.headers.inner().iter().map(|(name, value)| (name.as_str(), value));
+    let mut names: Vec<&str> =
+        headers.filter(|header| *header != own).map(|(name, _)| name).collect();
     names.sort_unstable();
     assert_eq!(
         names,
@@ -105,7 +107,7 @@ async fn headers_of_any_kind_and_size_do_no_harm_and_do_not_travel_on() {
         ]
     );
     assert!(letter.persistent);
-    assert_eq!(letter.message.body, &b"\xff"[..]);
+    assert_eq!(letter.body, b"\xff");
     drop(queue);
     remove(&amqp_url(), &settings).await;
 }
@@ -117,13 +119,13 @@ async fn a_dead_letter_that_is_replayed_as_it_is_survives_its_retries() {
     let queue = opened(&settings).await;
     amqp_publish(&settings, &settings.exchange, "SnapshotComplete", "event");
     // The broker itself moves it to the dead letters, with x-death, when its taker crashes again and again.
-    let outside = channel(&amqp_url()).await;
+    let outside = Broker::connect(&amqp_url()).await;
     let mut taker = queue;
     let dead = settings.dead_queue();
-    eventually("the broker gave it up", async || {
+    eventually("the broker gave it up", SOON, async || {
         let _ = tokio::time::timeout(Duration::from_secs(1), taker.next()).await;
         taker = open(&settings);
-        eventually("it is ready", async || taker.health() == Health::Ready).await;
+        eventually("it is ready", SOON, async || taker.health() == Health::Ready).await;
         taker.depth().await.unwrap().dead == 1
     })
     .await;
@@ -136,16 +138,17 @@ async fn a_dead_letter_that_is_replayed_as_it_is_survives_its_retries() {
     for attempt in 0..3 {
         let delivery = take(&taker).await;
         assert_eq!(delivery.message.attempts, attempt);
-        let after = Duration::from_millis(200);
-        let again = Settlement::Retry { after, counts: true, error: "again".to_owned() };
-        taker.settle(delivery, again).await.unwrap();
+        taker.settle(delivery, retry(true, "again")).await.unwrap();
     }
     let delivery = take(&taker).await;
     let reason = Reason::new("given.up");
     let end = Settlement::Dead { reason, error: "the end".to_owned() };
     taker.settle(delivery, end).await.unwrap();
-    let letter = get(&outside, &dead).await.unwrap();
-    assert_eq!((letter.message.attempts, letter.reason.as_str()), (4, "given.up"));
+    let letter = outside.take(&dead).await.unwrap();
+    assert_eq!(
+        (letter.message().attempts, letter.header(header::REASON).as_str()),
+        (4, "given.up")
+    );
     drop(taker);
     remove(&amqp_url(), &settings).await;
 }
@@ -168,7 +171,7 @@ async fn a_message_that_cannot_be_parsed_ends_among_the_dead_letters_and_alone()
         let _ = queue.settle(delivery, Settlement::Done).await;
     }
     let depth = async || queue.depth().await.ok().map(|depth| (depth.ready, depth.dead));
-    eventually("only the poison is dead", async || depth().await == Some((0, 1))).await;
+    eventually("only the poison is dead", SOON, async || depth().await == Some((0, 1))).await;
     drop(queue);
     remove(&amqp_url(), &settings).await;
 }
