@@ -99,7 +99,8 @@ impl Pipeline {
                     let pause = self.react(ended, &mut gate, &mut tasks);
                     self.queue.take_singly(!gate.is_open());
                     if pause {
-                        self.queue.pause().await;
+                        // Takes seconds if the broker is away; a stop must not wait for it.
+                        self.stop.run_until_cancelled(self.queue.pause()).await;
                     }
                 }
                 Some(dependency) = until(probe_due) => {
@@ -141,20 +142,24 @@ impl Pipeline {
     ) -> bool {
         match ended {
             Ok(Ended::Handled(delivery, result)) => {
-                let working = gate.pause().is_none();
+                let (flow, now) = (gate.flow(), Instant::now());
                 let (settlement, pause) = match result {
                     Ok(ending) => {
-                        if ending == Ending::Worked {
-                            gate.succeeded(self.in_flight);
+                        match ending {
+                            Ending::Worked => gate.succeeded(self.in_flight, now),
+                            Ending::Idle => gate.passed(now),
                         }
                         (Settlement::Done, false)
                     }
                     Err(failure) => {
                         let settlement =
-                            react::react(&failure, &delivery.message, working, &self.ladder);
+                            react::react(&failure, &delivery.message, flow, &self.ladder);
                         log(&failure, &delivery.message, &settlement);
                         let event = identity(&delivery.message);
-                        (settlement, gate.failed(&failure, event, Instant::now()))
+                        if failure.class == Class::Permanent {
+                            gate.passed(now);
+                        }
+                        (settlement, gate.failed(&failure, event, now))
                     }
                 };
                 if pause && let Some(pause) = gate.pause() {
@@ -185,13 +190,13 @@ impl Pipeline {
 
     async fn drain(&self, mut gate: Gate, mut tasks: JoinSet<Ended>) {
         self.show(&gate, tasks.len(), true);
-        let finish = async {
-            self.queue.pause().await;
+        let settle = async {
             while let Some(ended) = tasks.join_next().await {
                 self.react(ended, &mut gate, &mut tasks);
                 self.show(&gate, tasks.len(), true);
             }
         };
+        let finish = async { tokio::join!(self.queue.pause(), settle) };
         if tokio::time::timeout(self.drain, finish).await.is_err() {
             warn!(unfinished = tasks.len(), "drain time is over; the rest will be delivered again");
         }

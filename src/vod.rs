@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::cover::CoverUrl;
+use crate::error::Class;
 use crate::event::VideoId;
 
 mod answer;
@@ -102,7 +103,8 @@ impl Client {
                 let update = [(video.clone(), cover.clone())];
                 match self.update_video_infos(&update).await {
                     Ok(updated) => updated.of(video),
-                    Err(_) => Err(error),
+                    Err(second) if second.class() == Class::Misconfigured => Err(error),
+                    Err(second) => Err(second),
                 }
             }
             other => other,
@@ -152,7 +154,8 @@ impl Client {
                         operation: operation.name(),
                         video: video.clone(),
                     }),
-                    Err(_) => Err(error),
+                    Err(second) if second.class() == Class::Misconfigured => Err(error),
+                    Err(second) => Err(second),
                 };
             }
             other => other?,
@@ -237,7 +240,8 @@ impl Client {
         {
             let parameters = Parameters::from([("VideoId", "0".repeat(32))]);
             let result = match self.send(operation, parameters).await {
-                Err(error) if error.is_code("InvalidVideo.NotFound") => Ok(()),
+                // Whatever VOD has against the made-up request, it has accepted who asks.
+                Err(error) if error.is_about_the_request() => Ok(()),
                 Err(error)
                     if operation == Operation::ListAiImageInfo
                         && error.is_operation_not_offered() =>

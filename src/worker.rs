@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use jiff::Timestamp;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
@@ -16,10 +17,10 @@ use uuid::Uuid;
 use crate::cover::policy::Policies;
 use crate::cover::select::{self, Step};
 use crate::cover::{
-    Case, CoverUrl, Current, Decision, Evidence, IntelligentImage, Intention, Outcome, Policy,
-    Record, Rule, Verdict, Why,
+    Case, CoverUrl, Current, Decision, Evidence, Intention, Outcome, Policy, Record, Rule, Verdict,
+    Why,
 };
-use crate::error::{Class, Failure, Reason, chain};
+use crate::error::{Class, Dependency, Failure, Reason, chain};
 use crate::event::{self, Event, EventKey, SnapshotsReady, VideoId};
 use crate::ledger::{Claim, Key, Lease, Ledger, Owner};
 use crate::queue::Message;
@@ -142,7 +143,7 @@ impl Worker {
     }
 
     /// A wrong region or another account's key makes every video unknown, which must not empty the
-    /// queue into the dead letters at once: from a long row on, unknown videos are tried again.
+    /// queue into the dead letters: a long row of unknown videos pauses intake.
     fn doubt(&self, failure: Failure) -> Failure {
         if failure.class != Class::Permanent || failure.reason.as_str() != UNKNOWN_VIDEO {
             return failure;
@@ -151,8 +152,11 @@ impl Worker {
         if row <= UNKNOWN_BEFORE_DOUBT {
             return failure;
         }
-        warn!(row, "VOD knows none of the latest videos; check vod.region and the access key");
-        Failure { class: Class::Transient, ..failure }
+        let what = format!(
+            "VOD knows none of the latest {row} videos; check vod.region and the access key: {}",
+            chain(failure.source.as_ref())
+        );
+        Failure::new(Class::Misconfigured, failure.reason, what).outage_of(Dependency::Vod)
     }
 
     async fn snapshots(&self, event: &SnapshotsReady) -> Result<Handled, Failure> {
@@ -174,13 +178,15 @@ impl Worker {
                 }
                 Claim::Acquired { lease, standing, intention, starts } => {
                     let suspected = starts > STARTS_BEFORE_SUSPICION;
-                    let alone = suspected.then(|| self.suspect.try_lock());
-                    if let Some(Err(_)) = alone {
-                        // Being released, the others count from nothing again.
-                        self.release(lease).await;
-                        return Err(suspect(&key.video));
+                    let turn = match suspected {
+                        true => self.suspect.lock().map(Some).boxed(),
+                        false => std::future::ready(None).boxed(),
+                    };
+                    match tokio::time::timeout(self.lease / 2, turn).await {
+                        Ok(alone) => (lease, standing, intention, alone),
+                        // Not released, which would clear it of suspicion: the lease ends by itself.
+                        Err(_) => return Err(suspect(&key.video)),
                     }
-                    (lease, standing, intention, alone)
                 }
             };
         let policy = self.policies.of(event);
@@ -248,25 +254,29 @@ impl Worker {
         let mut seen = Evidence::default();
         loop {
             match select::next(policy, case, &seen) {
-                Step::AskIntelligent => seen.intelligent = Some(self.intelligent(video).await?),
+                Step::AskIntelligent => self.ask_intelligent(video, &mut seen).await?,
                 Step::AskCurrent => seen.current = Some(self.current(video).await?),
                 Step::Decided(decision) => return Ok(decision),
             }
         }
     }
 
-    async fn intelligent(&self, video: &VideoId) -> Result<Vec<IntelligentImage>, Failure> {
-        match self.vod.list_ai_image_info(video).await {
-            Ok(images) => Ok(images.into_iter().filter_map(|image| image.intelligent()).collect()),
+    async fn ask_intelligent(&self, video: &VideoId, seen: &mut Evidence) -> Result<(), Failure> {
+        let images = match self.vod.list_ai_image_info(video).await {
+            Ok(images) => images.iter().filter_map(vod::AiImage::intelligent).collect(),
             // Smart thumbnails must be applied for and exist in two regions only, and VOD does not say
             // how it refuses elsewhere. The next rule's cover is better than none; `check` tells the
             // operator.
             Err(error) if error.is_operation_not_offered() => {
                 warn!(video.id = %video, error = chain(&error), "no smart thumbnails for this account");
-                Ok(Vec::new())
+                // Unless VOD refuses everything, in which case this fails.
+                seen.current = Some(self.current(video).await?);
+                Vec::new()
             }
-            Err(error) => Err(error.into()),
-        }
+            Err(error) => return Err(error.into()),
+        };
+        seen.intelligent = Some(images);
+        Ok(())
     }
 
     async fn current(&self, video: &VideoId) -> Result<Current, Failure> {
@@ -291,7 +301,11 @@ impl Worker {
         let written = match left < self.call {
             true => Err(too_slow(&event.video, self.lease)),
             false => match tokio::time::timeout_at(lease.deadline.into(), writing).await {
-                Ok(written) => written.map_err(Failure::from),
+                Ok(Ok(())) => {
+                    self.unknown.store(0, Ordering::Relaxed);
+                    Ok(())
+                }
+                Ok(Err(error)) => Err(Failure::from(error)),
                 Err(_) => Err(too_slow(&event.video, self.lease)),
             },
         };

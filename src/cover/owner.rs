@@ -43,16 +43,16 @@ pub fn whose(current: &Current, case: &Case<'_>, seen: &Evidence) -> Owner {
     let of_event = case.automatic.then(|| case.candidates.iter().map(|one| &one.url).collect());
     let sets: [Vec<&CoverUrl>; 2] =
         [of_event.unwrap_or_default(), current.snapshots.iter().collect()];
-    for set in &sets {
-        let middle = set.get(set.len() / 2).copied();
-        // VOD's index for N = 1..8 is documented by one sample only (2 of 2), so the event's own
-        // CoverUrl counts as well, but only if it is one of the snapshots: otherwise it may be a cover
-        // that was given at upload, since the documentation leaves open which of the two it names.
-        let is_in_set = |named: &&CoverUrl| set.iter().any(|one| one.path() == named.path());
-        let named = case.event_cover.filter(is_in_set);
-        if middle.into_iter().chain(named).any(same) {
-            return Owner::Vod;
-        }
+    let middles = sets.iter().filter_map(|set| set.get(set.len() / 2).copied());
+    // VOD's index for N = 1..8 is documented by one sample only (2 of 2), so the event's own CoverUrl
+    // counts as well, but only if it is one of the event's automatic snapshots: otherwise it may be a
+    // cover that was given at upload, since the documentation leaves open which of the two it names.
+    // And only before we ever set a cover: a later event may name what a person has picked since.
+    let is_of_event = |named: &&CoverUrl| sets[0].iter().any(|one| one.path() == named.path());
+    let is_first = *case.standing == Standing::Unknown;
+    let named = case.event_cover.filter(is_of_event).filter(|_| is_first);
+    if middles.chain(named).any(same) {
+        return Owner::Vod;
     }
     let listed = seen.intelligent.iter().flatten().any(|image| same(&image.url));
     if listed || cover.path().contains("/image/ai/") {

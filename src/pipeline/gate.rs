@@ -14,6 +14,10 @@ const EVENTS_IN_A_ROW: usize = 5;
 const LONGEST_PAUSE: Duration = Duration::from_secs(4);
 /// The longest pause when probes succeed and events fail all the same.
 const LONGEST_PAUSE_IN_VAIN: Duration = Duration::from_secs(10);
+/// A trial without a failure for so long is over, whatever the events were.
+const LONGEST_TRIAL: Duration = Duration::from_secs(5);
+/// Failures further apart than this are no row.
+const ROW: Duration = Duration::from_secs(300);
 const SHORTEST_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
@@ -21,6 +25,7 @@ pub struct Gate {
     state: State,
     /// The events that failed since the last success.
     failing: HashSet<u64>,
+    last_failure: Option<Instant>,
     /// Probes that failed in a row.
     failed_probes: u32,
     /// Times that a trial ended in failure since the gate was last fully open.
@@ -37,7 +42,18 @@ enum State {
     /// Open for `limit` events at once.
     Trial {
         limit: usize,
+        since: Instant,
     },
+}
+
+/// How much is let through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Flow {
+    /// Everything; as far as is known every dependency works.
+    Open,
+    /// A little, after a probe that succeeded.
+    Trial,
+    Paused,
 }
 
 /// Why intake is paused, for people.
@@ -49,7 +65,13 @@ pub struct Pause {
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { state: State::Open, failing: HashSet::new(), failed_probes: 0, failed_trials: 0 }
+        Self {
+            state: State::Open,
+            failing: HashSet::new(),
+            last_failure: None,
+            failed_probes: 0,
+            failed_trials: 0,
+        }
     }
 }
 
@@ -58,14 +80,22 @@ impl Gate {
     pub fn limit(&self, full: usize) -> usize {
         match self.state {
             State::Open => full,
-            State::Trial { limit } => limit.min(full),
+            State::Trial { limit, .. } => limit.min(full),
             State::Paused { .. } => 0,
         }
     }
 
     /// Whether nothing is held back.
     pub fn is_open(&self) -> bool {
-        matches!(self.state, State::Open)
+        self.flow() == Flow::Open
+    }
+
+    pub fn flow(&self) -> Flow {
+        match self.state {
+            State::Open => Flow::Open,
+            State::Trial { .. } => Flow::Trial,
+            State::Paused { .. } => Flow::Paused,
+        }
     }
 
     /// Set while nothing is taken. A trial is no pause: its probe succeeded, and with an empty queue it
@@ -85,16 +115,30 @@ impl Gate {
         }
     }
 
-    /// An event was worked on and ended well. Events that needed no work prove nothing, and are not told.
-    pub fn succeeded(&mut self, full: usize) {
+    /// An event was worked on and ended well.
+    pub fn succeeded(&mut self, full: usize, now: Instant) {
         self.failing.clear();
-        if let State::Trial { limit } = &mut self.state {
+        if let State::Trial { limit, .. } = &mut self.state {
             *limit *= 2;
             if *limit >= full {
-                self.state = State::Open;
-                self.failed_trials = 0;
+                self.open();
             }
         }
+        self.passed(now);
+    }
+
+    /// An event ended in a way that proves nothing, such as one that needed no work.
+    pub fn passed(&mut self, now: Instant) {
+        if let State::Trial { since, .. } = self.state
+            && now.saturating_duration_since(since) > LONGEST_TRIAL
+        {
+            self.open();
+        }
+    }
+
+    fn open(&mut self) {
+        self.state = State::Open;
+        self.failed_trials = 0;
     }
 
     /// An event failed; `event` is the same number whenever the same event fails. Returns true if this
@@ -105,6 +149,10 @@ impl Gate {
             (Class::Transient | Class::Deferred { .. }, Some(blamed)) => Some(blamed),
             // One event that fails again and again is its own fault; several different ones are not.
             (Class::Transient, None) => {
+                if self.last_failure.is_none_or(|last| now.saturating_duration_since(last) > ROW) {
+                    self.failing.clear();
+                }
+                self.last_failure = Some(now);
                 self.failing.insert(event);
                 (self.failing.len() >= EVENTS_IN_A_ROW).then_some(Dependency::Vod)
             }
@@ -126,7 +174,7 @@ impl Gate {
     pub fn probed(&mut self, result: Result<(), String>, now: Instant) {
         if let State::Paused { until, pause } = &mut self.state {
             match result {
-                Ok(()) => self.state = State::Trial { limit: 1 },
+                Ok(()) => self.state = State::Trial { limit: 1, since: now },
                 Err(why) => {
                     pause.why = why;
                     *until = now + doubled(self.failed_probes, LONGEST_PAUSE);
@@ -165,7 +213,7 @@ mod tests {
         let transient = failure(Class::Transient, None);
         assert!(!(0..100).any(|_| gate.failed(&transient, 7, now)));
         assert!(!(8..11).any(|event| gate.failed(&transient, event, now)));
-        gate.succeeded(64);
+        gate.succeeded(64, now);
         assert!(!(0..4).any(|event| gate.failed(&transient, event, now)));
         assert!(gate.failed(&transient, 4, now));
         let throttled = failure(Class::Deferred { after: Duration::ZERO }, None);
@@ -183,10 +231,23 @@ mod tests {
         assert_eq!(gate.pause(), None);
         let mut limits = vec![gate.limit(8)];
         while !gate.is_open() {
-            gate.succeeded(8);
+            gate.succeeded(8, now);
             limits.push(gate.limit(8));
         }
         assert_eq!(limits, [1, 2, 4, 8]);
+    }
+
+    #[test]
+    fn a_trial_ends_by_itself_if_nothing_fails_and_failures_far_apart_are_no_row() {
+        let (mut gate, now) = (Gate::default(), Instant::now());
+        gate.failed(&failure(Class::Transient, Some(Dependency::Vod)), 1, now);
+        gate.probed(Ok(()), now);
+        gate.passed(now);
+        assert!(!gate.is_open());
+        gate.passed(now + 2 * LONGEST_TRIAL);
+        assert!(gate.is_open());
+        let transient = failure(Class::Transient, None);
+        assert!(!(0..50u32).any(|n| gate.failed(&transient, n.into(), now + n * 2 * ROW)));
     }
 
     #[test]

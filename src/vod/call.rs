@@ -67,13 +67,14 @@ async fn attempts<T: DeserializeOwned>(
             duration_ms = started.elapsed().as_millis() as u64,
             "a VOD call failed"
         );
-        // A write that may have happened is not repeated blindly: a person may have changed the cover
-        // since. The next attempt of the event looks first.
-        if operation.writes() && error.ambiguous() {
-            return Err(error);
-        }
         if let Class::Deferred { after } = error.class() {
             inner.quota.hold(operation, after);
+        }
+        // A write that may have happened, or would have to wait, is not repeated blindly: a person may
+        // have changed the cover since. The next attempt of the event looks first.
+        let later = matches!(error.class(), Class::Deferred { .. });
+        if operation.writes() && (later || error.ambiguous()) {
+            return Err(error);
         }
         let wait = if error.is_about_the_key() && left.new_key {
             left.new_key = false;

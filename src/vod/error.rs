@@ -173,6 +173,12 @@ impl Error {
         refusals.contains(&code.as_str()) || (self.class() == Class::Permanent && !of_the_video)
     }
 
+    /// Whether VOD knows the key and the operation, and refuses this one request.
+    pub(super) fn is_about_the_request(&self) -> bool {
+        matches!(self, Self::Api { .. })
+            && (self.class() == Class::Permanent || self.is_code("Forbidden.IllegalStatus"))
+    }
+
     pub(super) fn is_code(&self, wanted: &str) -> bool {
         matches!(self, Self::Api { code, .. } if code.eq_ignore_ascii_case(wanted))
     }

@@ -10,7 +10,7 @@ use vod_cover::local::{Local, Settings};
 use vod_cover::pipeline::{Ending, Pipeline, Status};
 use vod_cover::queue::{Message, Queue};
 
-use crate::world::eventually;
+use crate::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
 

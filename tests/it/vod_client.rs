@@ -271,16 +271,16 @@ async fn a_throttled_operation_is_tried_once_more_and_then_held_back() {
     })
     .await;
     let client = server.client();
-    let update = || async { client.update_video_info(&video(VIDEO), &some_cover()).await };
-    update().await.expect("the second attempt");
+    let look = || async { client.list_ai_image_info(&video(VIDEO)).await };
+    look().await.expect("the second attempt");
     assert_eq!(server.seen().len(), 2);
 
-    let class = update().await.expect_err("throttled").class();
+    let class = look().await.expect_err("throttled").class();
     assert_eq!(class, Class::Deferred { after: Duration::from_secs(60) });
     assert_eq!(server.seen().len(), 3);
 
     // The server is left alone now.
-    let error = update().await.expect_err("held");
+    let error = look().await.expect_err("held");
     assert!(matches!(&error, Error::Paced { .. }), "{error}");
     assert!(matches!(error.class(), Class::Deferred { after } if after.as_secs() > 50));
     assert_eq!(server.seen().len(), 3);

@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::backoff::Backoff;
 use super::connection::{self, CLOSE_TIMEOUT, Trouble, within};
-use super::settings::{Declare, Settings};
+use super::settings::{Declare, QueueType, Settings};
 use super::status::{Role, Status};
 use super::wire::{self, brief};
 use super::{topology, watchdog};
@@ -161,7 +161,10 @@ impl Intake {
             // itself only, until the delivery limit takes it away. It is somewhere among as many messages
             // as were prefetched, all of which come before any others.
             alone = if trouble.is_unreadable_message() {
-                backoff.reset();
+                // Only a quorum queue gets rid of it in the end, and then the sooner the better.
+                if self.settings.r#type == QueueType::Quorum {
+                    backoff.reset();
+                }
                 self.settings.prefetch
             } else {
                 0

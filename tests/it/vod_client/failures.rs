@@ -118,6 +118,15 @@ async fn a_write_that_may_have_happened_is_not_repeated_blindly() {
     assert_eq!(server.seen().len(), 1);
 }
 
+/// Nor is one that would have to wait for its turn.
+#[tokio::test]
+async fn a_throttled_write_is_left_to_the_queue() {
+    let server = Server::start(|_, _| refuse(400, "Throttling.User")).await;
+    let error = update(&server.client()).await.expect_err("throttled");
+    assert!(matches!(error.class(), Class::Deferred { .. }));
+    assert_eq!(server.seen().len(), 1);
+}
+
 #[tokio::test]
 async fn success_is_only_what_vod_itself_says() {
     for answer in [
