@@ -18,13 +18,16 @@ use crate::cover::policy::Policies;
 use crate::cover::select::{self, Step};
 use crate::cover::{
     Case, CoverUrl, Current, Decision, Evidence, Intention, Outcome, Policy, Record, Rule, Verdict,
-    Why,
 };
 use crate::error::{Class, Dependency, Failure, Reason, chain};
-use crate::event::{self, Event, EventKey, SnapshotsReady, VideoId};
+use crate::event::{self, Event, SnapshotsReady, VideoId};
 use crate::ledger::{Claim, Key, Lease, Ledger, Owner};
 use crate::queue::Message;
 use crate::{telemetry, vod};
+
+mod ending;
+
+pub use ending::{Handled, Observer, Report};
 
 /// Starts of one event that may end without a word before it is suspected of killing its process. Every
 /// event that was in flight counts one as well, so suspects are handled one at a time from then on, which
@@ -55,64 +58,6 @@ pub struct Worker {
     pub suspect: tokio::sync::Mutex<()>,
     /// Videos in a row that VOD did not know.
     pub unknown: AtomicU32,
-}
-
-/// Called with every decision that was carried out.
-pub type Observer = Box<dyn Fn(&Report) + Send + Sync>;
-
-/// How an event ended, for people.
-#[derive(Debug, Clone)]
-pub struct Report {
-    pub video: VideoId,
-    pub event: EventKey,
-    pub policy: String,
-    pub decision: Decision,
-    /// Whether UpdateVideoInfo was called.
-    pub wrote: bool,
-}
-
-/// How handling ended well.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Handled {
-    Set,
-    /// The cover was what the rules want before we came.
-    WasSet,
-    Kept(Why),
-    NoCover,
-    /// This event, or a newer one of the same cause, was dealt with before.
-    Duplicate,
-    /// A SnapshotComplete that offers nothing.
-    Nothing,
-    /// An event of a type that is not ours.
-    NotOurs,
-}
-
-impl Handled {
-    /// A metric label.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Set => "set",
-            Self::WasSet => "was_set",
-            Self::Kept(_) => "kept",
-            Self::NoCover => "no_cover",
-            Self::Duplicate => "duplicate",
-            Self::Nothing => "nothing",
-            Self::NotOurs => "not_ours",
-        }
-    }
-}
-
-impl Handled {
-    /// Whether both the ledger and VOD must have done their part.
-    pub fn proves_dependencies(&self) -> bool {
-        use Why::{IntelligentAlready, SomebodyChoseIt};
-        match self {
-            Self::Set | Self::WasSet | Self::Kept(SomebodyChoseIt | IntelligentAlready) => true,
-            Self::Kept(_) | Self::NoCover | Self::Duplicate | Self::Nothing | Self::NotOurs => {
-                false
-            }
-        }
-    }
 }
 
 impl Worker {

@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use url::Url;
 
 use super::run::{serve, stop_on_signal};
 use super::{Parts, Tally, work};
@@ -73,7 +74,7 @@ pub(super) async fn simulator(options: cli::Sim) -> anyhow::Result<ExitCode> {
         key: options.callback_key,
         duplicates: DUPLICATES,
     });
-    let emit = callback.is_some();
+    let receiver = callback.as_ref().map(|callback| Url::parse(&callback.url)).transpose()?;
     let settings = sim::Settings {
         videos: options.videos,
         seed: options.seed,
@@ -91,12 +92,28 @@ pub(super) async fn simulator(options: cli::Sim) -> anyhow::Result<ExitCode> {
     println!("{} videos at {}", options.videos, sim.endpoint());
     println!("events:  curl {}/_sim/events > events.ndjson", sim.endpoint());
     println!("covers:  curl {}/_sim/covers", sim.endpoint());
-    if emit && let Some(emission) = stop.run_until_cancelled(sim.emit()).await.flatten() {
-        println!("callbacks: {} delivered, {} lost", emission.delivered, emission.lost);
+    if let Some(receiver) = receiver {
+        println!("callbacks: waiting for {receiver}");
+        let emitting = async {
+            wait_for(&receiver).await;
+            sim.emit().await
+        };
+        if let Some(emission) = stop.run_until_cancelled(emitting).await.flatten() {
+            println!("callbacks: {} delivered, {} lost", emission.delivered, emission.lost);
+        }
     }
     stop.cancelled().await;
     sim.stop().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns when something listens there: as with VOD, callbacks are lost after three tries.
+async fn wait_for(receiver: &Url) {
+    let host = receiver.host_str().unwrap_or_default();
+    let address = format!("{host}:{}", receiver.port_or_known_default().unwrap_or_default());
+    while tokio::net::TcpStream::connect(&address).await.is_err() {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 struct World {

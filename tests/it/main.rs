@@ -15,4 +15,5 @@ mod simulator;
 mod tidy;
 mod vod_client;
 mod wait;
+mod worker;
 mod world;
