@@ -68,7 +68,8 @@ pub struct Demo {
     /// Sample videos to upload
     #[arg(long, default_value_t = 12, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub videos: u32,
-    /// Exit when every video has its cover: 0 if so, 1 if not
+    /// Exit when every video has its cover: 0 if so, 1 if not (as always when nobody watches: at a
+    /// terminal the simulated account stays until Ctrl-C, to be looked at)
     #[arg(long)]
     pub once: bool,
     /// Print one JSON object instead of progress and table (implies --once)

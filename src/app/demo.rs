@@ -54,7 +54,8 @@ pub(super) async fn demo(options: cli::Demo) -> anyhow::Result<ExitCode> {
         true => println!("{}", summary.json()),
         false => print!("{}", table::render(&world.rows(), &summary)),
     }
-    if !options.once && !options.json && !stop.is_cancelled() {
+    let stay = !options.once && !options.json && std::io::stdout().is_terminal();
+    if stay && !stop.is_cancelled() {
         println!("\nThe simulated account stays at {}; Ctrl-C ends it.", world.sim.endpoint());
         stop.cancelled().await;
     }
