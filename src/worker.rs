@@ -112,7 +112,7 @@ impl Worker {
             at: event.at,
         };
         // One owner for each delivery: a broker may deliver a message again while it is handled.
-        // The last is held to the end of this function: one suspect at a time.
+        // `_alone` is held to the end of this function, so that one suspect at a time is handled.
         let (lease, standing, intention, _alone) =
             match self.ledger.claim(&key, Owner(Uuid::new_v4()), self.lease).await? {
                 Claim::Done(_) => return Ok(Handled::Duplicate),
