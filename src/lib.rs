@@ -12,6 +12,7 @@
 //! | [`queue`] | port: where events wait. Adapters: [`queue::rabbit`], [`local`], [`queue::replay`] |
 //! | [`local`] | one SQLite file that is both a queue and a ledger |
 //! | [`vod`] | the VOD client: signing, credentials, pacing, six operations |
+//! | [`fetch`] | pictures in, from allowed hosts and addresses only |
 //! | [`worker`] | one event, start to end |
 //! | [`pipeline`] | take, bound, react, settle, pause, drain |
 //! | [`gateway`] | VOD's HTTP callbacks in |
@@ -39,6 +40,7 @@ pub mod config;
 pub mod cover;
 pub mod error;
 pub mod event;
+pub mod fetch;
 pub mod gateway;
 pub mod ledger;
 pub mod local;
