@@ -14,6 +14,7 @@ use crate::cover::Rule;
 use crate::cover::policy::{self, BadPolicy, Policies};
 use crate::gateway;
 use crate::ledger::redis;
+use crate::picture;
 use crate::queue::rabbit;
 use crate::{local, vod};
 
@@ -30,6 +31,7 @@ const LEASE_MARGIN: Duration = Duration::from_secs(1);
 pub struct Settings {
     pub cover: policy::Settings,
     pub ownership: policy::Ownership,
+    pub picture: picture::Settings,
     pub vod: vod::Settings,
     pub queue: Queue,
     pub ledger: Ledger,
