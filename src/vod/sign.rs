@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 pub mod acs3;
 pub mod callback;
 pub mod rpc;
+pub mod url;
 
 #[cfg(test)]
 mod tests;
