@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::database::PROBE;
 use super::{Local, Trouble, milliseconds, now};
-use crate::cover::{Intention, Outcome, Record, Standing};
+use crate::cover::{Intention, Record, Standing};
 use crate::event::VideoId;
 use crate::ledger::{Claim, Error, Key, Lease, Ledger, Owner};
 
@@ -331,7 +331,7 @@ impl Ledger for Local {
 
     async fn complete(&self, lease: Lease, record: &Record) -> Result<(), Error> {
         const STEP: &str = "storing the end of an event in the file";
-        let (fence, set) = (stored_fence(&lease), matches!(record.outcome, Outcome::Set { .. }));
+        let (fence, set) = (stored_fence(&lease), record.outcome.cover().is_some());
         let text = write(STEP, record)?;
         let run = move |subject: &Subject, connection: &Connection| {
             subject.complete(connection, fence, &text, set)
