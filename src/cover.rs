@@ -193,6 +193,8 @@ pub enum Why {
     IntelligentAlready,
     /// The cover is neither VOD's default nor ours: somebody chose it.
     SomebodyChoseIt,
+    /// The operator chose it with `set`.
+    OperatorChoseIt,
 }
 
 impl fmt::Display for Why {
@@ -203,6 +205,7 @@ impl fmt::Display for Why {
             Self::NewerAlready => "our own cover is from a newer event",
             Self::IntelligentAlready => "the current cover is a smart thumbnail",
             Self::SomebodyChoseIt => "somebody else chose the current cover",
+            Self::OperatorChoseIt => "the operator chose the current cover",
         })
     }
 }

@@ -137,7 +137,7 @@ pub trait Ledger: Send + Sync {
         fresh: Duration,
     ) -> Result<Lease, Error>;
 
-    /// Stores the end of the event and frees the video. A `Set` record becomes the video's standing and
+    /// Stores the end of the event and frees the video. A record with a cover becomes the video's standing and
     /// settles the intention; the intention outlives any other record, because its write may have
     /// happened all the same. A lease that ran out still completes if nobody has taken the video since.
     async fn complete(&self, lease: Lease, record: &Record) -> Result<(), Error>;

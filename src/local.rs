@@ -1,12 +1,12 @@
 //! One SQLite file that is both the queue and the ledger of one machine, with nothing to install. One
-//! worker at a time works on a file, which its lock enforces; any number of processes may publish into
-//! it. What was published survives `kill -9` and a power cut; what was taken and not settled is
+//! worker at a time takes events from a file, which its lock enforces; any number of processes of the
+//! machine may publish into it, and claim videos beside the worker. What was published survives `kill -9` and a power cut; what was taken and not settled is
 //! delivered again by the next opening.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
@@ -37,17 +37,16 @@ pub struct Settings {
 /// An opened file. Dropping the last reference closes it, which waits for what is being stored.
 pub struct Local {
     database: Database,
-    /// `None` where the file was opened for publishing only.
+    /// `None` where the file was not opened to take messages.
     work: Option<Work>,
+    /// How long the ledger remembers; `None` where the file was opened for publishing only.
+    keep: Option<Duration>,
 }
 
 /// What only the worker's opening has.
 struct Work {
     /// What `Tag::generation` says of deliveries of this opening.
     generation: u64,
-    keep: Duration,
-    /// Where the monotonic clock of the leases starts.
-    opened: Instant,
     taken: Arc<queue::Taken>,
 }
 
@@ -63,13 +62,25 @@ impl Local {
         ledger::end_all_leases(&connection)
             .and_then(|()| messages::count_delays_again(&connection, now()))
             .map_err(|source| OpenError::Sqlite { path: path.clone(), source })?;
-        let work = Work {
-            generation: OPENINGS.fetch_add(1, Ordering::Relaxed),
-            keep: settings.keep,
-            opened: Instant::now(),
-            taken: Arc::default(),
-        };
-        Ok(Self { database: Database::start(&path, connection, Some(lock))?, work: Some(work) })
+        let work =
+            Work { generation: OPENINGS.fetch_add(1, Ordering::Relaxed), taken: Arc::default() };
+        let database = Database::start(&path, connection, Some(lock))?;
+        Ok(Self { database, work: Some(work), keep: Some(settings.keep) })
+    }
+
+    /// Opens the file as a ledger only, also while a worker has it open, whose leases count here and
+    /// the reverse. A worker that dies and is started again meanwhile ends the leases that were taken
+    /// here: the transition after that answers `LeaseLost`. With no worker none can start until this is
+    /// dropped. Blocks for a moment.
+    pub fn open_beside(settings: &Settings) -> Result<Self, OpenError> {
+        let path = file::resolve(&settings.path)?;
+        let connection = file::connect(&path)?;
+        let lock = file::lock_beside(&path, || {
+            ledger::end_all_leases(&connection)
+                .map_err(|source| OpenError::Sqlite { path: path.clone(), source })
+        })?;
+        let database = Database::start(&path, connection, lock)?;
+        Ok(Self { database, work: None, keep: Some(settings.keep) })
     }
 
     /// Opens the file to publish into it, also while a worker has it open. Taking messages and the
@@ -77,11 +88,12 @@ impl Local {
     pub fn open_for_publishing(path: &Path) -> Result<Self, OpenError> {
         let path = file::resolve(path)?;
         let connection = file::connect(&path)?;
-        Ok(Self { database: Database::start(&path, connection, None)?, work: None })
+        let database = Database::start(&path, connection, None)?;
+        Ok(Self { database, work: None, keep: None })
     }
 
     fn work(&self) -> Result<&Work, &'static str> {
-        self.work.as_ref().ok_or("the file was opened for publishing only")
+        self.work.as_ref().ok_or("the file was not opened to take messages")
     }
 }
 

@@ -3,7 +3,7 @@
 //! misbehaves on demand. It journals every call and every change of a cover. An oracle: it is written
 //! from VOD's documentation and must never use this crate's VOD client.
 //!
-//! Besides the API at `/` (and the pictures) it serves an unsigned control plane in JSON:
+//! Besides the API at `/`, the pictures, and the storage that pictures are uploaded to, it serves an unsigned control plane in JSON:
 //!
 //! | route | effect |
 //! |---|---|
@@ -18,6 +18,7 @@
 //! | `GET /_sim/events?duplicates=0.3&shuffle=1` | the same with extra copies, shuffled |
 //! | `GET /_sim/events?kind=changes` | the MediaBaseChangeComplete events so far |
 //! | `POST /_sim/emit?video=ID` | sends callbacks now, and answers when all are through |
+//! | `GET /_sim/uploads` | pictures that CreateUploadImage announced, and whether they came |
 //! | `GET /_sim/lost` | callbacks that were given up |
 //! | `GET`, `PUT`, `DELETE /_sim/faults` | a list of texts such as `"error-5xx=0.1"`, see [`Fault`] |
 //! | `PUT /_sim/secret` | `{"access_key_id", "access_key_secret", "security_token"}`, all optional |
@@ -46,11 +47,13 @@ mod fault;
 mod http;
 mod listener;
 mod nonce;
+mod oss;
 mod quota;
 mod reply;
 mod settings;
 mod sign_url;
 mod text;
+mod upload;
 mod video;
 
 pub use account::{By, Call, CoverChange, LostCallback, MAX_JOURNAL, Verdict};
@@ -60,6 +63,7 @@ pub use emit::Emission;
 pub use fault::{BadFault, Fault, Kind};
 pub use settings::Settings;
 pub use text::Text;
+pub use upload::{Stored, Upload};
 pub use video::{BadVideo, MAX_SNAPSHOTS, NewVideo, StartingCover};
 
 use account::Account;
@@ -230,6 +234,11 @@ impl Simulator {
         let Some(video) = account.video(video) else { return Vec::new() };
         let one = |thumbnail: video::Thumbnail| (account.url(&thumbnail.path), thumbnail.score);
         video.thumbnails().into_iter().map(one).collect()
+    }
+
+    /// The latest pictures that CreateUploadImage announced, in order.
+    pub fn uploads(&self) -> Vec<Upload> {
+        self.account().uploads.all()
     }
 
     /// The callbacks that were given up, at most the latest 20,000.

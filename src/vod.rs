@@ -25,6 +25,7 @@ mod http;
 pub mod quota;
 mod settings;
 pub mod sign;
+mod upload;
 mod wire;
 
 pub use answer::{AiImage, Snapshot, SnapshotSet, Updated, VideoInfo, VideoInfos};
@@ -33,6 +34,7 @@ pub use error::Error;
 pub use quota::{Operation, Quota};
 pub use settings::{Settings, SettingsError};
 pub use sign::Signature;
+pub use upload::Ticket;
 
 /// Most videos in one call of UpdateVideoInfos or GetVideoInfos.
 pub const MOST_VIDEOS: usize = 20;

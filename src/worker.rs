@@ -243,7 +243,8 @@ impl Worker {
         rule: Rule,
         lease: Lease,
     ) -> Result<Lease, Failure> {
-        let intention = Intention { cover: cover.clone(), rule, event: event.key.clone() };
+        let intention =
+            Intention { cover: cover.clone(), rule: Some(rule), event: event.key.clone() };
         let lease = self.ledger.intend(lease, &intention, self.lease).await?;
         let left = lease.deadline.saturating_duration_since(Instant::now());
         let writing = self.vod.update_video_info(&event.video, cover);

@@ -2,7 +2,7 @@
 //! our reading of VOD's documentation. Pure. When in doubt the answer is [`Owner::Somebody`], because
 //! overwriting a person's choice is the worst that this program can do.
 
-use super::{Case, CoverUrl, Current, CurrentCover, Evidence, Outcome, Standing};
+use super::{Case, CoverUrl, Current, CurrentCover, Evidence, Standing};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
@@ -14,6 +14,8 @@ pub enum Owner {
     Intelligent,
     /// Our own write, recorded or intended.
     Ours,
+    /// What the operator chose with `set`, whose end was not recorded.
+    Operator,
     /// A person or another system.
     Somebody,
 }
@@ -29,14 +31,14 @@ pub fn whose(current: &Current, case: &Case<'_>, seen: &Evidence) -> Owner {
     };
     let same = |other: &CoverUrl| other.path() == cover.path();
     let recorded = match case.standing {
-        Standing::Ours(record) => match &record.outcome {
-            Outcome::Set { cover, .. } => Some(cover),
-            Outcome::Kept { .. } | Outcome::NoCover => None,
-        },
+        Standing::Ours(record) => record.outcome.cover(),
         Standing::Unknown => None,
     };
-    let intended = case.intention.map(|intention| &intention.cover);
-    if recorded.into_iter().chain(intended).any(same) {
+    let intended = case.intention.filter(|intention| same(&intention.cover));
+    if intended.is_some_and(|intention| intention.rule.is_none()) {
+        return Owner::Operator;
+    }
+    if intended.is_some() || recorded.is_some_and(same) {
         return Owner::Ours;
     }
     // The event's snapshots, if they are of the kind that VOD takes its cover from, and those it has now.

@@ -10,7 +10,7 @@ use crate::event::EventKey;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Standing {
     Unknown,
-    /// We set it; the record says to what, by which rule, for which event.
+    /// We set it; the record says to what, and by which rule for which event or by the operator's word.
     Ours(Record),
 }
 
@@ -18,7 +18,8 @@ pub enum Standing {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Intention {
     pub cover: CoverUrl,
-    pub rule: Rule,
+    /// `None`: the operator's own choice.
+    pub rule: Option<Rule>,
     pub event: EventKey,
 }
 
@@ -36,8 +37,20 @@ pub struct Record {
 pub enum Outcome {
     /// The cover was set (or found to be set already by our own earlier write).
     Set { cover: CoverUrl, rule: Rule },
+    /// The operator chose the cover with `set`, and no event may replace it.
+    Chosen { cover: CoverUrl },
     /// The cover was left as it is, and why.
     Kept { why: String },
     /// The event offered nothing to choose from.
     NoCover,
+}
+
+impl Outcome {
+    /// The cover that the video has through it.
+    pub fn cover(&self) -> Option<&CoverUrl> {
+        match self {
+            Self::Set { cover, .. } | Self::Chosen { cover } => Some(cover),
+            Self::Kept { .. } | Self::NoCover => None,
+        }
+    }
 }

@@ -5,7 +5,7 @@
 use super::owner::{Owner, whose};
 use super::{
     Candidate, Case, CoverUrl, CurrentCover, Decision, Evidence, ImageFormat, IntelligentImage,
-    Outcome, Policy, Rule, Standing, Verdict, Why,
+    Outcome, Policy, Record, Rule, Standing, Verdict, Why,
 };
 use pictures::{Found, Pictures};
 
@@ -32,6 +32,9 @@ const CLEARLY: f64 = 10.0;
 /// Decides, or says what is missing. Never asks for the same thing twice.
 pub fn next(policy: &Policy, case: &Case<'_>, seen: &Evidence) -> Step {
     let mut trace = Vec::new();
+    if chosen_by_operator(case.standing) {
+        return decided(Verdict::Keep(Why::OperatorChoseIt), trace);
+    }
     let recorded = recorded(case.standing);
     let pictures = seen.pictures.as_ref().map(|findings| Pictures {
         candidates: case.candidates,
@@ -156,6 +159,8 @@ fn settle(
     trace.push(format!("the current cover is {}", describe(owner)));
     let is_set = matches!(&current.cover, CurrentCover::Is(now) if now.path() == cover.path());
     let verdict = match owner {
+        // Whatever the settings say: it was chosen in full knowledge of them.
+        Owner::Operator => Verdict::Keep(Why::OperatorChoseIt),
         // Also if it is what the rule would choose: taken for ours, it would be replaced one day.
         Owner::Somebody if !policy.overwrite_manual => Verdict::Keep(Why::SomebodyChoseIt),
         // Another smart thumbnail than the best one may well be a person's choice.
@@ -166,11 +171,15 @@ fn settle(
     decided(verdict, trace)
 }
 
+fn chosen_by_operator(standing: &Standing) -> bool {
+    matches!(standing, Standing::Ours(Record { outcome: Outcome::Chosen { .. }, .. }))
+}
+
 fn recorded(standing: &Standing) -> Option<(Rule, Option<jiff::Timestamp>)> {
     match standing {
         Standing::Ours(record) => match record.outcome {
             Outcome::Set { rule, .. } => Some((rule, record.event_time)),
-            Outcome::Kept { .. } | Outcome::NoCover => None,
+            Outcome::Chosen { .. } | Outcome::Kept { .. } | Outcome::NoCover => None,
         },
         Standing::Unknown => None,
     }
@@ -236,6 +245,7 @@ fn describe(owner: Owner) -> &'static str {
         Owner::Vod => "VOD's default",
         Owner::Intelligent => "a smart thumbnail",
         Owner::Ours => "our own",
+        Owner::Operator => "the operator's choice",
         Owner::Somebody => "somebody else's choice",
     }
 }

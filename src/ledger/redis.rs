@@ -15,7 +15,7 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 
-use crate::cover::{Intention, Outcome, Record, Standing};
+use crate::cover::{Intention, Record, Standing};
 use crate::event::VideoId;
 use crate::ledger::{Claim, Error, Key, Lease, Ledger, Owner};
 
@@ -212,7 +212,7 @@ impl Ledger for RedisLedger {
 
     async fn complete(&self, lease: Lease, record: &Record) -> Result<(), Error> {
         const STEP: &str = "storing the end of an event in redis";
-        let set = if matches!(record.outcome, Outcome::Set { .. }) { "1" } else { "0" };
+        let set = if record.outcome.cover().is_some() { "1" } else { "0" };
         let (fence, newest, at) =
             (lease.fence.to_string(), newest_field(&lease.key), event_time(&lease.key));
         let record = write(STEP, record)?;

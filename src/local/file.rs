@@ -92,19 +92,45 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
 
 /// Takes the worker's lock. The system gives it back when the process ends, however it ends.
 pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
+    let (name, file) = lock_file(path)?;
+    match got(&name, file.try_lock())? {
+        true => Ok(file),
+        false => Err(OpenError::Locked { path: path.to_owned() }),
+    }
+}
+
+/// Shares the lock with others who are no workers; `None` while there is a worker. `alone` is called if
+/// there is nobody, neither worker nor other, and nobody can come until it returns.
+pub(super) fn lock_beside(
+    path: &Path,
+    alone: impl FnOnce() -> Result<(), OpenError>,
+) -> Result<Option<File>, OpenError> {
+    let (name, file) = lock_file(path)?;
+    if got(&name, file.try_lock())? {
+        alone()?;
+        file.unlock().map_err(|source| OpenError::LockFile { path: name.clone(), source })?;
+    }
+    Ok(got(&name, file.try_lock_shared())?.then_some(file))
+}
+
+fn lock_file(path: &Path) -> Result<(PathBuf, File), OpenError> {
     let mut name = path.as_os_str().to_owned();
     name.push(".lock");
-    let lock_file = |source| OpenError::LockFile { path: PathBuf::from(&name), source };
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&name)
-        .map_err(lock_file)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(OpenError::Locked { path: path.to_owned() }),
-        Err(TryLockError::Error(source)) => Err(lock_file(source)),
+    let name = PathBuf::from(name);
+    let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&name);
+    match file {
+        Ok(file) => Ok((name, file)),
+        Err(source) => Err(OpenError::LockFile { path: name, source }),
+    }
+}
+
+fn got(name: &Path, tried: Result<(), TryLockError>) -> Result<bool, OpenError> {
+    match tried {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(source)) => {
+            Err(OpenError::LockFile { path: name.to_owned(), source })
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! The ledger on the file: the transitions of `ledger/redis/*.lua` in SQL, one job of the database's
-//! thread each. Leases are timed by the worker's monotonic clock, which no other process shares: only
-//! one works on the file.
+//! thread each. Leases are timed by the machine's monotonic clock, which its processes share and which
+//! nobody sets.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::database::PROBE;
 use super::{Local, Trouble, milliseconds, now};
-use crate::cover::{Intention, Outcome, Record, Standing};
+use crate::cover::{Intention, Record, Standing};
 use crate::event::VideoId;
 use crate::ledger::{Claim, Error, Key, Lease, Ledger, Owner};
 
@@ -24,7 +24,7 @@ struct Subject {
     cause: String,
     at: Option<i64>,
     owner: String,
-    /// Milliseconds by the worker's monotonic clock.
+    /// Milliseconds by the machine's monotonic clock.
     clock: i64,
     keep: i64,
 }
@@ -244,6 +244,10 @@ impl Subject {
 }
 
 impl Local {
+    fn keep_as_ledger(&self, step: &'static str) -> Result<Duration, Error> {
+        self.keep.ok_or_else(|| Error::unavailable(step, "the file was opened for publishing only"))
+    }
+
     /// Runs a transition. The lease's deadline is counted from the moment that is returned, which is
     /// before the database's clock is read.
     async fn transition<T: Send + 'static>(
@@ -253,8 +257,8 @@ impl Local {
         owner: Owner,
         run: impl FnOnce(&Subject, &Connection) -> SqlResult<T> + Send + 'static,
     ) -> Result<(Instant, T), Error> {
-        let work = self.work().map_err(|why| Error::unavailable(step, why))?;
-        let (sent, opened) = (Instant::now(), work.opened);
+        let keep = self.keep_as_ledger(step)?;
+        let sent = Instant::now();
         let mut subject = Subject {
             video: key.video.as_str().to_owned(),
             event: key.event.0.clone(),
@@ -262,10 +266,10 @@ impl Local {
             at: key.at.map(|at| at.as_millisecond()),
             owner: owner.0.to_string(),
             clock: 0,
-            keep: milliseconds(work.keep),
+            keep: milliseconds(keep),
         };
         let job = move |connection: &Connection| {
-            subject.clock = milliseconds(opened.elapsed());
+            subject.clock = clock();
             run(&subject, connection)
         };
         let outcome = self.database.call(true, job, |_| ()).await;
@@ -331,7 +335,7 @@ impl Ledger for Local {
 
     async fn complete(&self, lease: Lease, record: &Record) -> Result<(), Error> {
         const STEP: &str = "storing the end of an event in the file";
-        let (fence, set) = (stored_fence(&lease), matches!(record.outcome, Outcome::Set { .. }));
+        let (fence, set) = (stored_fence(&lease), record.outcome.cover().is_some());
         let text = write(STEP, record)?;
         let run = move |subject: &Subject, connection: &Connection| {
             subject.complete(connection, fence, &text, set)
@@ -350,11 +354,17 @@ impl Ledger for Local {
 
     async fn ping(&self) -> Result<(), Error> {
         const STEP: &str = "asking the file whether it can be written";
-        self.work().map_err(|why| Error::unavailable(STEP, why))?;
+        self.keep_as_ledger(STEP)?;
         let work = |connection: &Connection| connection.execute(PROBE, []).map(|_| ());
         let outcome = self.database.call(true, work, |_| ()).await;
         outcome.map_err(|trouble| unavailable(STEP, trouble))
     }
+}
+
+/// Milliseconds since some moment at or before the machine's start.
+fn clock() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
 }
 
 fn accepted(key: &Key, answer: Answer) -> Result<(), Error> {

@@ -34,7 +34,7 @@ CREATE TABLE dead (
 CREATE TABLE video (
   video TEXT PRIMARY KEY,
   owner TEXT,
-  -- By the worker's monotonic clock: means nothing to any later opening of the file.
+  -- By the machine's monotonic clock: means nothing after its next start.
   until INTEGER NOT NULL,
   fence INTEGER NOT NULL,
   intention TEXT,

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::fault;
 use super::text::Text;
+use super::upload::Uploads;
 use super::video::{BadVideo, MAX_SNAPSHOTS, NewVideo, StartingCover, Video, mix};
 
 /// Calls and cover changes that are kept; older ones are forgotten, the numbers go on.
@@ -87,7 +88,8 @@ pub(super) struct Account {
     pub lost: Journal<LostCallback>,
     pub base_changes: Journal<Bytes>,
     pub delivered: u64,
-    seed: u64,
+    pub uploads: Uploads,
+    pub seed: u64,
     index: HashMap<Text, usize>,
 }
 
@@ -133,6 +135,7 @@ impl Account {
             lost: Journal::new(MAX_BODIES),
             base_changes: Journal::new(MAX_BODIES),
             delivered: 0,
+            uploads: Uploads::default(),
             seed,
             index: HashMap::with_capacity(videos as usize),
         };

@@ -27,16 +27,21 @@ pub enum Operation {
     GetVideoInfos,
     ListSnapshots,
     ListAiImageInfo,
+    CreateUploadImage,
+    /// OSS's, not VOD's.
+    PutObject,
 }
 
 impl Operation {
-    pub(super) const ALL: [Self; 6] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::UpdateVideoInfo,
         Self::UpdateVideoInfos,
         Self::GetVideoInfo,
         Self::GetVideoInfos,
         Self::ListSnapshots,
         Self::ListAiImageInfo,
+        Self::CreateUploadImage,
+        Self::PutObject,
     ];
 
     /// Its Action.
@@ -48,6 +53,8 @@ impl Operation {
             Self::GetVideoInfos => "GetVideoInfos",
             Self::ListSnapshots => "ListSnapshots",
             Self::ListAiImageInfo => "ListAIImageInfo",
+            Self::CreateUploadImage => "CreateUploadImage",
+            Self::PutObject => "PutObject",
         }
     }
 
@@ -77,6 +84,8 @@ impl Api<'_> {
             Operation::GetVideoInfos => self.get_video_infos(),
             Operation::ListSnapshots => self.list_snapshots(),
             Operation::ListAiImageInfo => self.list_ai_image_info(),
+            Operation::CreateUploadImage => self.create_upload_image(),
+            Operation::PutObject => Err(ApiError::no_such_api()),
         }
     }
 
@@ -273,7 +282,7 @@ impl Api<'_> {
     }
 
     /// The address as it is returned: with an auth_key where the account signs its URLs.
-    fn signed(&self, url: &str) -> String {
+    pub(super) fn signed(&self, url: &str) -> String {
         if self.url_key.enforced && url.starts_with(&self.account.base) {
             self.url_key.sign(url, self.now)
         } else {

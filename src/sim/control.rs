@@ -30,6 +30,7 @@ pub(super) fn router() -> Router<Simulator> {
         .route("/covers", get(covers))
         .route("/events", get(events))
         .route("/lost", get(lost))
+        .route("/uploads", get(uploads))
         .route("/videos", get(videos).post(add_video))
         .route("/edit", post(edit))
         .route("/faults", get(faults).put(set_faults).delete(clear_faults))
@@ -172,6 +173,10 @@ async fn lost(State(simulator): State<Simulator>) -> Response {
         json!({ "at": lost.at, "body": body, "why": lost.why })
     };
     Json(simulator.lost_callbacks().iter().map(one).collect::<Vec<_>>()).into_response()
+}
+
+async fn uploads(State(simulator): State<Simulator>) -> Response {
+    Json(simulator.uploads()).into_response()
 }
 
 async fn faults(State(simulator): State<Simulator>) -> Response {

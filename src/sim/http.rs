@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, header, request};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header, request};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::any;
 use serde_json::Value;
@@ -18,7 +18,7 @@ use super::auth::{Params, Signed};
 use super::fault::{Hit, Kind};
 use super::listener::Peer;
 use super::reply::{ApiError, response};
-use super::{Simulator, control, draw};
+use super::{Simulator, control, draw, oss};
 
 /// Longest body of a request to the API, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -30,12 +30,12 @@ pub(super) fn router(simulator: Simulator) -> Router {
     Router::new()
         .route("/", any(api))
         .nest("/_sim", control::router())
-        .fallback(picture)
+        .fallback(other)
         .with_state(simulator)
 }
 
 /// How a call ends for its client.
-enum End {
+pub(super) enum End {
     Answer(Result<Value, ApiError>),
     /// A gateway's page instead of VOD's answer.
     Html(StatusCode),
@@ -57,21 +57,33 @@ async fn api(
     let as_json = wants_json(&call.params, &parts.headers);
     let action = call.action.clone();
     let end = match simulator.admit(&call, &parts, &body) {
-        Ok((operation, hit)) => simulator.carry_out(operation, call.params, hit).await,
+        Ok((operation, hit)) => {
+            let kind = hit.map(|hit| hit.kind);
+            let apply = move |simulator: &Simulator| simulator.apply(operation, &call.params, kind);
+            simulator.carry_out(operation, hit, apply).await
+        }
         Err(error) => {
             simulator.refuse(call.action, &error, None);
             End::Answer(Err(error))
         }
     };
+    finish(&peer, end, |answer| response(&action, answer, as_json)).await
+}
+
+pub(super) async fn finish(
+    peer: &Peer,
+    end: End,
+    write: impl FnOnce(Result<Value, ApiError>) -> Response,
+) -> Response {
     match end {
-        End::Answer(answer) => response(&action, answer, as_json),
+        End::Answer(answer) => write(answer),
         End::Html(status) => {
             (status, Html("<html><body>Bad Gateway</body></html>")).into_response()
         }
-        End::Reset => reset(&peer),
+        End::Reset => reset(peer),
         End::Silence(time) => {
             tokio::time::sleep(time).await;
-            reset(&peer)
+            reset(peer)
         }
     }
 }
@@ -115,10 +127,7 @@ impl Simulator {
             let message = "Specified parameter Version is not valid.";
             return Err(ApiError::new(400, "NoSuchVersion", message));
         }
-        let operation = Operation::named(action).ok_or_else(|| {
-            let message = "Specified api is not found, please check your url and method.";
-            ApiError::new(404, "InvalidApi.NotFound", message)
-        })?;
+        let operation = Operation::named(action).ok_or_else(ApiError::no_such_api)?;
         let (key, now) = (self.key(), self.now());
         let nonce = signed.verify(&key, now)?;
         if !self.nonces().remember(nonce, now) {
@@ -131,7 +140,13 @@ impl Simulator {
         Ok((operation, self.faults().strike(operation)))
     }
 
-    async fn carry_out(&self, operation: Operation, params: Params, hit: Option<Hit>) -> End {
+    /// Lets a call take effect by `apply`, and its answer meet the fault.
+    pub(super) async fn carry_out(
+        &self,
+        operation: Operation,
+        hit: Option<Hit>,
+        apply: impl FnOnce(&Self) -> Result<Value, ApiError> + Send + 'static,
+    ) -> End {
         let kind = hit.map(|hit| hit.kind);
         let duration = hit.and_then(|hit| hit.duration);
         if let Some(end) = kind.and_then(|kind| self.before(operation, kind, duration)) {
@@ -140,13 +155,13 @@ impl Simulator {
         let slow = if kind == Some(Kind::Slow) { duration.unwrap_or(SLOW) } else { Duration::ZERO };
         let wait = self.latency() + slow;
         let answer = if wait.is_zero() {
-            self.apply(operation, &params, kind)
+            apply(self)
         } else {
             // In a task of its own: a server goes on when its client has left.
             let simulator = self.clone();
             let work = tokio::spawn(async move {
                 tokio::time::sleep(wait).await;
-                simulator.apply(operation, &params, kind)
+                apply(&simulator)
             });
             match work.await {
                 Ok(answer) => answer,
@@ -197,6 +212,10 @@ impl Simulator {
             }
             Kind::NotFound => error(404, "InvalidVideo.NotFound", "The video does not exist."),
         };
+        let refusal = match operation {
+            Operation::PutObject => oss::refusal(kind).unwrap_or(refusal),
+            _ => refusal,
+        };
         self.refuse(operation.name().into(), &refusal, Some(kind));
         Some(End::Answer(Err(refusal)))
     }
@@ -234,7 +253,7 @@ impl Simulator {
         answer
     }
 
-    fn refuse(&self, action: Cow<'static, str>, error: &ApiError, fault: Option<Kind>) {
+    pub(super) fn refuse(&self, action: Cow<'static, str>, error: &ApiError, fault: Option<Kind>) {
         let verdict = match error.code.starts_with("Throttling") {
             true => Verdict::Throttled,
             false => Verdict::Error(error.code.clone()),
@@ -248,10 +267,24 @@ impl Simulator {
     }
 }
 
-async fn picture(State(simulator): State<Simulator>, request: Request) -> Response {
-    let uri = request.uri();
+async fn other(
+    State(simulator): State<Simulator>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+) -> Response {
+    match oss::is_asked(&request) {
+        true => oss::put(simulator, peer, request).await,
+        false => picture(simulator, request.uri()).await,
+    }
+}
+
+async fn picture(simulator: Simulator, uri: &Uri) -> Response {
     if !simulator.url_key().admits(uri.path(), uri.query().unwrap_or_default(), simulator.now()) {
         return StatusCode::FORBIDDEN.into_response();
+    }
+    if let Some(stored) = simulator.account().uploads.picture(uri.path()) {
+        let kind = [(header::CONTENT_TYPE, stored.content_type.clone())];
+        return (kind, stored.bytes.clone()).into_response();
     }
     let found = uri.path().trim_start_matches('/').split_once('/').and_then(|(id, rest)| {
         let account = simulator.account();

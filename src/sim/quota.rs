@@ -14,6 +14,8 @@ const WINDOW: Duration = Duration::from_secs(1);
 fn per_second(operation: Operation) -> usize {
     match operation {
         Operation::UpdateVideoInfo | Operation::GetVideoInfo | Operation::GetVideoInfos => 100,
+        Operation::CreateUploadImage => 80,
+        Operation::PutObject => usize::MAX,
         Operation::UpdateVideoInfos | Operation::ListSnapshots | Operation::ListAiImageInfo => 30,
     }
 }

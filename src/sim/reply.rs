@@ -38,6 +38,11 @@ impl ApiError {
         Self::new(400, format!("Invalid{name}"), format!("The parameter {name} is invalid: {why}."))
     }
 
+    pub fn no_such_api() -> Self {
+        let message = "Specified api is not found, please check your url and method.";
+        Self::new(404, "InvalidApi.NotFound", message)
+    }
+
     pub fn throttled() -> Self {
         Self::new(400, "Throttling.User", "Request was denied due to user flow control.")
     }

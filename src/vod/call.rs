@@ -1,9 +1,12 @@
 //! One call: its turn, its signature, its attempts, and what came back. Repeats only what a repetition
 //! can mend at once; everything else is for the queue to wait out.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::time::Instant;
 
 use super::error::{Break, THROTTLED};
@@ -128,9 +131,14 @@ fn pause(error: &Error, left: &mut Remedies, retries: u32) -> Option<Duration> {
     {
         return None;
     }
-    let wait = FIRST_WAIT * 2u32.saturating_pow(retries - left.retries);
+    let wait = backoff(retries - left.retries);
     left.retries -= 1;
-    Some(jitter(wait.min(LONGEST_BACKOFF)))
+    Some(wait)
+}
+
+/// How long to wait after so many attempts, not counting the first.
+pub(super) fn backoff(repeated: u32) -> Duration {
+    jitter((FIRST_WAIT * 2u32.saturating_pow(repeated)).min(LONGEST_BACKOFF))
 }
 
 /// Between half of the time and all of it.
@@ -152,9 +160,14 @@ async fn attempt<T: DeserializeOwned>(
     for (header, value) in &signed.headers {
         request = request.header(header, value);
     }
-    let answer = http::send(request).await.map_err(|error| match error {
+    let answer = http::send(request).await.map_err(|error| broken_off(name, error))?;
+    read(name, answer)
+}
+
+pub(super) fn broken_off(operation: &'static str, error: http::Error) -> Error {
+    match error {
         http::Error::TooLong { status } => Error::Reply {
-            operation: name,
+            operation,
             status,
             why: error.to_string(),
             retry_after: None,
@@ -168,14 +181,14 @@ async fn attempt<T: DeserializeOwned>(
                 _ => Break::Lost,
             };
             let ambiguous = how != Break::Connect;
-            Error::Transport { operation: name, how, ambiguous, source: source.into() }
+            Error::Transport { operation, how, ambiguous, source: source.into() }
         }
-    })?;
-    read(name, answer)
+    }
 }
 
 fn read<T: DeserializeOwned>(operation: &'static str, answer: http::Answer) -> Result<T, Error> {
-    let http::Answer { status, retry_after, body } = answer;
+    let http::Answer { status, retry_after, body, .. } = answer;
+    let body = unwrapped(operation, body);
     let is_success = (200..300).contains(&status);
     let odd = |why: String| Error::Reply {
         operation,
@@ -207,6 +220,25 @@ fn read<T: DeserializeOwned>(operation: &'static str, answer: http::Answer) -> R
         return Err(odd("it has no RequestId".to_owned()));
     }
     serde_json::from_slice(&body).map_err(|error| odd(error.to_string()))
+}
+
+/// A documented sample of CreateUploadImage holds the whole answer in a member of its own.
+fn unwrapped(operation: &str, body: Bytes) -> Bytes {
+    let wrapper = format!("{operation}Response");
+    let looks_wrapped = |body: &[u8]| {
+        let start = body.iter().take(64).copied().filter(u8::is_ascii_alphanumeric);
+        start.take(wrapper.len()).eq(wrapper.bytes())
+    };
+    if !looks_wrapped(&body) {
+        return body;
+    }
+    match serde_json::from_slice::<BTreeMap<String, Value>>(&body) {
+        Ok(mut outer) if outer.len() == 1 => match outer.remove(&wrapper) {
+            Some(inner @ Value::Object(_)) => inner.to_string().into(),
+            _ => body,
+        },
+        _ => body,
+    }
 }
 
 fn is_no_error(code: &str) -> bool {

@@ -12,6 +12,8 @@ use crate::event::VideoId;
 use crate::vod::credentials;
 use crate::vod::quota::LONGEST_WAIT;
 
+/// The one operation that is not VOD's.
+pub(super) const PUT_OBJECT: &str = "PutObject";
 /// How long to stay away after a throttling answer that does not say.
 pub const THROTTLED: Duration = Duration::from_secs(1);
 /// Longest time that a server is believed when it asks to be left alone.
@@ -31,7 +33,7 @@ pub enum Break {
 /// Why a call failed. `ambiguous` says that the call may have had its effect all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("{operation}: {}", broke(*how))]
+    #[error("{operation}: {}", broke(operation, *how))]
     Transport {
         operation: &'static str,
         how: Break,
@@ -55,8 +57,14 @@ pub enum Error {
         retry_after: Option<Duration>,
         ambiguous: bool,
     },
+    /// OSS refused an upload, with a code.
+    #[error(
+        "{PUT_OBJECT}: OSS answered {code} (status {status}, request {request_id}): {message}{}",
+        oss_hint(code)
+    )]
+    Oss { code: String, message: String, status: u16, request_id: String },
     /// What came back is not what VOD would say: often the words of a proxy.
-    #[error("{operation}: the answer (status {status}) is not VOD's: {why}")]
+    #[error("{operation}: the answer (status {status}) is not {}'s: {why}", who(operation))]
     Reply {
         operation: &'static str,
         status: u16,
@@ -101,6 +109,7 @@ impl Error {
         match self {
             Self::Transport { .. } => Class::Transient,
             Self::Api { code, status, retry_after, .. } => of_code(code, *status, *retry_after),
+            Self::Oss { code, status, .. } => of_oss_code(code, *status),
             Self::Reply { status, retry_after, .. } => of_status(*status, *retry_after),
             Self::Credentials { .. } => Class::Misconfigured,
             Self::Paced { after, .. } => Class::Deferred { after: *after },
@@ -128,6 +137,7 @@ impl Error {
             Self::Transport { how: Break::Timeout, .. } => Reason::new("vod.timeout"),
             Self::Transport { how: Break::Lost, .. } => Reason::new("vod.connection-lost"),
             Self::Api { code, .. } => Reason::foreign("vod", code),
+            Self::Oss { code, .. } => Reason::foreign("oss", code),
             Self::Reply { status: 200, .. } => Reason::new("vod.reply"),
             Self::Reply { status, .. } => Reason::foreign("vod.http", &status.to_string()),
             Self::Credentials { .. } => Reason::new("vod.credentials"),
@@ -181,6 +191,12 @@ impl Error {
 
     pub(super) fn is_code(&self, wanted: &str) -> bool {
         matches!(self, Self::Api { code, .. } if code.eq_ignore_ascii_case(wanted))
+    }
+
+    /// The temporary key of an upload was refused, which expires under either code.
+    pub(super) fn is_about_the_ticket(&self) -> bool {
+        matches!(self, Self::Oss { code, .. }
+            if code == "SecurityTokenExpired" || code == "InvalidAccessKeyId")
     }
 
     /// The key itself was refused: it may have been replaced or have expired meanwhile.
@@ -242,6 +258,16 @@ fn of_code(code: &str, status: u16, retry_after: Option<Duration>) -> Class {
     }
 }
 
+/// <https://www.alibabacloud.com/help/en/oss/user-guide/http-status-codes>
+fn of_oss_code(code: &str, status: u16) -> Class {
+    match code {
+        // The body was damaged on its way.
+        "InvalidDigest" | "BadDigest" | "RequestTimeout" => Class::Transient,
+        _ if status == 401 || status == 403 => Class::Misconfigured,
+        _ => of_status(status, None),
+    }
+}
+
 /// An answer without a code, which something between us and VOD has given.
 fn of_status(status: u16, retry_after: Option<Duration>) -> Class {
     match status {
@@ -260,11 +286,31 @@ fn deferred(retry_after: Option<Duration>) -> Class {
     Class::Deferred { after: after.clamp(Duration::from_millis(10), LONGEST_RETRY_AFTER) }
 }
 
-fn broke(how: Break) -> &'static str {
+fn who(operation: &str) -> &'static str {
+    if operation == PUT_OBJECT { "OSS" } else { "VOD" }
+}
+
+fn broke(operation: &str, how: Break) -> String {
+    let who = who(operation);
     match how {
-        Break::Connect => "no connection to VOD; check vod.endpoint, vod.region and the network",
-        Break::Timeout => "VOD did not answer in time",
-        Break::Lost => "the connection to VOD was lost",
+        Break::Connect if operation == PUT_OBJECT => {
+            "no connection to OSS; check vod.oss_endpoint and the network".to_owned()
+        }
+        Break::Connect => {
+            "no connection to VOD; check vod.endpoint, vod.region and the network".to_owned()
+        }
+        Break::Timeout => format!("{who} did not answer in time"),
+        Break::Lost => format!("the connection to {who} was lost"),
+    }
+}
+
+fn oss_hint(code: &str) -> &'static str {
+    match code {
+        "SignatureDoesNotMatch" => "; check vod.region",
+        "RequestTimeTooSkewed" => {
+            "; the clock of this machine is off by more than 15 minutes, synchronise it"
+        }
+        _ => "",
     }
 }
 
@@ -278,7 +324,8 @@ fn hint(code: &str) -> &'static str {
         }
         "forbidden" | "forbidden.ram" => {
             "; grant the RAM user or role vod:UpdateVideoInfo, vod:UpdateVideoInfos, \
-             vod:GetVideoInfo, vod:GetVideoInfos, vod:ListSnapshots and vod:ListAIImageInfo"
+             vod:GetVideoInfo, vod:GetVideoInfos, vod:ListSnapshots and vod:ListAIImageInfo, and for \
+             uploads vod:CreateUploadImage"
         }
         "operationdenied" => "; open ApsaraVideo VOD for this account",
         "operationdenied.suspended" => "; the account is in arrears",

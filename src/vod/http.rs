@@ -1,7 +1,7 @@
 //! The one way in which this module speaks HTTP: bounded in time and size, HTTP/1.1 as Alibaba's SDKs
 //! do, no redirects, and no URL in an error, because the query of a signed URL contains secrets.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -15,6 +15,8 @@ pub(super) struct Answer {
     pub status: u16,
     /// How long the server asks to be left alone.
     pub retry_after: Option<Duration>,
+    /// As it came, in quotation marks or not.
+    pub etag: Option<String>,
     pub body: Bytes,
 }
 
@@ -43,14 +45,22 @@ pub(super) fn client(endpoint: &Url, connect: Duration, total: Duration) -> Clie
     } else {
         builder
     };
-    if is_loopback(endpoint) { builder.no_proxy() } else { builder }
+    if !is_loopback(endpoint) {
+        return builder;
+    }
+    // Names below localhost are this machine, which not every resolver knows (RFC 6761, section 6.3).
+    let here = [(Ipv4Addr::LOCALHOST, 0).into(), (Ipv6Addr::LOCALHOST, 0).into()];
+    let host = endpoint.host_str().unwrap_or_default();
+    builder.no_proxy().resolve_to_addrs(host, &here)
 }
 
 pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
     let bare = |error: reqwest::Error| Error::Transport(error.without_url());
     let mut response = request.send().await.map_err(bare)?;
     let status = response.status().as_u16();
-    let header = |name| response.headers().get(name)?.to_str().ok()?.trim().parse::<u64>().ok();
+    let text = |name| Some(response.headers().get(name)?.to_str().ok()?.trim());
+    let etag = text("etag").map(str::to_owned);
+    let header = |name| text(name)?.parse::<u64>().ok();
     // The first is Alibaba's own, in milliseconds; the second is what a proxy would send.
     let retry_after = header("x-acs-retry-after")
         .map(Duration::from_millis)
@@ -62,7 +72,7 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status, retry_after, body: body.freeze() })
+    Ok(Answer { status, retry_after, etag, body: body.freeze() })
 }
 
 pub(super) fn is_loopback(endpoint: &Url) -> bool {

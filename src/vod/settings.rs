@@ -17,6 +17,9 @@ pub struct Settings {
     pub endpoint: String,
     /// The service region of the videos, such as `cn-shanghai`. Calls across regions do not work.
     pub region: String,
+    /// Where pictures are uploaded: an OSS endpoint without bucket, such as that of the VPC. Empty: the
+    /// one that VOD names with each upload.
+    pub oss_endpoint: String,
     /// How calls are signed: `hmac-sha1` or `acs3-hmac-sha256`.
     pub signature: Signature,
     /// Longest time to open a connection.
@@ -129,7 +132,7 @@ mod tests {
 
     fn settings(endpoint: &str, region: &str) -> Settings {
         let text = format!(
-            r#"{{"endpoint":"{endpoint}","region":"{region}","signature":"hmac-sha1",
+            r#"{{"endpoint":"{endpoint}","region":"{region}","oss_endpoint":"","signature":"hmac-sha1",
                 "connect_timeout":"5s","timeout":"10s","retries":2,"allow_plain_http":false,
                 "quota_share":0.8,"pace":true,"credentials":{{"access_key_id_file":"",
                 "access_key_secret_file":"","security_token_file":"",

@@ -3,6 +3,7 @@
 //!
 //! Documentation: <https://www.alibabacloud.com/help/en/sdk/product-overview/rpc-mechanism> (HMAC-SHA1)
 //! and <https://www.alibabacloud.com/help/en/sdk/product-overview/v3-request-structure-and-signature>.
+//! Uploads go to OSS, which has a scheme of its own, [`oss`].
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod acs3;
 pub mod callback;
+pub mod oss;
 pub mod rpc;
 pub mod url;
 
@@ -105,6 +107,6 @@ pub(crate) fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -134,6 +134,38 @@ pub struct AiImageInfo {
     pub creation_time: Option<String>,
 }
 
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-createuploadimage>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateUploadImage {
+    #[serde(rename = "ImageURL")]
+    pub image_url: String,
+    /// Base64 of an [`UploadAddress`].
+    pub upload_address: String,
+    /// Base64 of an [`UploadAuth`].
+    pub upload_auth: String,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UploadAddress {
+    pub endpoint: String,
+    pub bucket: String,
+    pub file_name: String,
+}
+
+/// No `Debug`: it is a key.
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UploadAuth {
+    pub access_key_id: String,
+    pub access_key_secret: String,
+    pub security_token: String,
+    /// Seen in the wild, not documented.
+    #[serde(default, deserialize_with = "loose_text")]
+    pub region: Option<String>,
+}
+
 /// Text or a number; blank or null is absent, anything else is an error.
 fn text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
     match Value::deserialize(from)? {

@@ -70,6 +70,7 @@ promises! {
     other_videos_are_not_busy
     a_finished_event_is_done_for_everybody
     a_set_cover_is_the_standing_of_the_next_event
+    a_cover_that_the_operator_chose_is_the_standing_and_settles_what_was_announced
     a_kept_cover_leaves_the_standing_alone
     every_transition_may_be_repeated_after_a_lost_reply
     a_second_record_by_the_same_owner_does_not_replace_the_first
@@ -145,6 +146,23 @@ async fn a_set_cover_is_the_standing_of_the_next_event(bench: Bench) {
     let held = acquire(&bench, &key("e2", Some(20)), owner()).await;
     assert_eq!(held.standing, Standing::Ours(record));
     assert_eq!(held.starts, 1);
+}
+
+async fn a_cover_that_the_operator_chose_is_the_standing_and_settles_what_was_announced(
+    bench: Bench,
+) {
+    finish(&bench, &key("e1", Some(10)), "a").await;
+    let held = acquire(&bench, &key("operator", None), owner()).await;
+    let announced = Intention { rule: None, ..intention("b", "operator") };
+    let lease = bench.ledger.intend(held.lease, &announced, LONG).await.unwrap();
+    bench.ledger.release(lease).await.unwrap();
+    let cut_off = acquire(&bench, &key("operator", None), owner()).await;
+    assert_eq!(cut_off.intention, Some(announced));
+    let chosen = record(Outcome::Chosen { cover: cover("b") }, "operator", None);
+    bench.ledger.complete(cut_off.lease, &chosen).await.unwrap();
+    let next = acquire(&bench, &key("e2", Some(20)), owner()).await;
+    assert_eq!(next.standing, Standing::Ours(chosen));
+    assert_eq!(next.intention, None);
 }
 
 async fn a_kept_cover_leaves_the_standing_alone(bench: Bench) {
@@ -478,7 +496,7 @@ impl Model {
         }
         *event = ModelEvent { done: Some((who, record.clone())), ..ModelEvent::default() };
         self.holder = None;
-        if matches!(record.outcome, Outcome::Set { .. }) {
+        if record.outcome.cover().is_some() {
             (self.record, self.intention) = (Some(record.clone()), None);
             if let Some(at) = key.at {
                 let newest = self.newest.entry(key.cause.clone()).or_insert(i64::MIN);
@@ -690,7 +708,7 @@ fn cover(name: &str) -> CoverUrl {
 }
 
 pub fn intention(name: &str, event: &str) -> Intention {
-    Intention { cover: cover(name), rule: Rule::Middle, event: EventKey(event.to_owned()) }
+    Intention { cover: cover(name), rule: Some(Rule::Middle), event: EventKey(event.to_owned()) }
 }
 
 pub fn set(name: &str, event: &str, second: Option<i64>) -> Record {

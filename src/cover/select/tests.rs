@@ -261,7 +261,7 @@ fn after_a_crash_the_cover_is_read_even_if_reading_is_off() {
     let mut video = Video::with(4);
     video.intention = Some(Intention {
         cover: url("c-00001.jpg"),
-        rule: Rule::First,
+        rule: Some(Rule::First),
         event: EventKey("this".into()),
     });
     let blind = Policy { read_current: false, ..policy("first") };
@@ -271,6 +271,33 @@ fn after_a_crash_the_cover_is_read_even_if_reading_is_off() {
     assert_eq!(asked, ["current"]);
     video.current = CurrentCover::Is(url("c-00003.jpg"));
     assert!(matches!(video.decide(&blind).0, Verdict::Set { .. }));
+}
+
+#[test]
+fn what_the_operator_chose_is_kept_unasked_whatever_the_settings_say() {
+    let mut video = Video::with(4);
+    // Even VOD's own default, which is nobody's choice otherwise.
+    let cover = url("c-00003.jpg");
+    video.standing = ours("first", cover.clone(), "2026-01-01T00:00:00Z");
+    if let Standing::Ours(record) = &mut video.standing {
+        record.outcome = Outcome::Chosen { cover };
+    }
+    let greedy = Policy { overwrite_manual: true, ..policy("intelligent first") };
+    let (verdict, asked) = video.decide(&greedy);
+    assert_eq!((verdict, asked), (Verdict::Keep(Why::OperatorChoseIt), Vec::new()));
+}
+
+#[test]
+fn a_choice_of_the_operator_that_was_cut_off_is_kept_if_it_took_effect() {
+    let mut video = Video::with(4);
+    let (cover, event) = (url("own.png"), EventKey("operator".into()));
+    video.intention = Some(Intention { cover: cover.clone(), rule: None, event });
+    let greedy =
+        Policy { overwrite_manual: true, read_current: false, ..policy("intelligent first") };
+    video.current = CurrentCover::Is(cover);
+    assert_eq!(video.decide(&greedy).0, Verdict::Keep(Why::OperatorChoseIt));
+    video.current = CurrentCover::Is(url("c-00003.jpg"));
+    assert!(matches!(video.decide(&greedy).0, Verdict::Set { .. }));
 }
 
 #[test]

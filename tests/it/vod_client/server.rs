@@ -144,7 +144,7 @@ async fn respond(answer: Answer) -> Response {
 /// The settings of a client of this address, with quick time limits.
 pub fn settings(url: &str) -> Settings {
     let text = json!({
-        "endpoint": url, "region": "cn-shanghai", "signature": "hmac-sha1",
+        "endpoint": url, "region": "cn-shanghai", "oss_endpoint": "", "signature": "hmac-sha1",
         "connect_timeout": "2s", "timeout": "5s", "retries": 2, "allow_plain_http": false,
         "quota_share": 1.0, "pace": true,
         "credentials": credential_settings("http://127.0.0.1:9"),
