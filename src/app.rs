@@ -11,13 +11,14 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::{Cli, Command, Configured};
 use crate::config::{self, LedgerKind, LogFormat, Settings};
 use crate::error::{Dependency, chain};
+use crate::fetch::Fetcher;
 use crate::ledger::Ledger;
 use crate::ledger::redis::{self, RedisLedger};
 use crate::local::Local;
 use crate::pipeline::{Ending, Pipeline, Status};
 use crate::queue::{Health, Queue};
 use crate::worker::Worker;
-use crate::{gateway, sim, telemetry, vod};
+use crate::{fetch, gateway, sim, telemetry, vod};
 
 mod check;
 mod demo;
@@ -42,6 +43,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     let configuration = error.is::<config::Error>()
         || error.is::<vod::SettingsError>()
+        || error.is::<fetch::SettingsError>()
         || error.is::<redis::BadSettings>()
         || error.is::<gateway::KeysError>()
         || error.is::<sim::BadFault>();
@@ -58,6 +60,11 @@ fn load(configured: &Configured) -> anyhow::Result<Settings> {
     let settings = Settings::load(configured.config.as_deref(), &environment())?;
     telemetry::start_logging(&settings.log.level, settings.log.format == LogFormat::Json);
     Ok(settings)
+}
+
+fn fetcher(settings: &Settings) -> Result<Fetcher, fetch::SettingsError> {
+    let key = environment().remove(fetch::KEY_VARIABLE);
+    Fetcher::new(&settings.fetch, key.map(Into::into))
 }
 
 /// What every way of handling events needs, as the configuration names it.

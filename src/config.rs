@@ -12,10 +12,10 @@ use serde::{Deserialize, Deserializer};
 
 use crate::cover::Rule;
 use crate::cover::policy::{self, BadPolicy, Policies};
-use crate::gateway;
 use crate::ledger::redis;
+use crate::picture;
 use crate::queue::rabbit;
-use crate::{local, vod};
+use crate::{fetch, gateway, local, vod};
 
 mod redact;
 
@@ -30,7 +30,9 @@ const LEASE_MARGIN: Duration = Duration::from_secs(1);
 pub struct Settings {
     pub cover: policy::Settings,
     pub ownership: policy::Ownership,
+    pub picture: picture::Settings,
     pub vod: vod::Settings,
+    pub fetch: fetch::Settings,
     pub queue: Queue,
     pub ledger: Ledger,
     pub embedded: local::Settings,
@@ -245,8 +247,8 @@ fn merged(file: Option<&Path>, environment: &HashMap<String, String>) -> Result<
         let key = name.to_ascii_lowercase().replace("__", ".");
         builder = match LISTS.contains(&key.as_str()) {
             true => {
-                let items: Vec<&str> = value.split(',').map(str::trim).collect();
-                builder.set_override(key, items)?
+                let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+                builder.set_override(key, items.collect::<Vec<_>>())?
             }
             false => builder.set_override(key, value.as_str())?,
         };
@@ -255,8 +257,11 @@ fn merged(file: Option<&Path>, environment: &HashMap<String, String>) -> Result<
 }
 
 /// Settings that take a list: in the environment its items are separated by commas.
-const LISTS: [&str; 4] = [
+const LISTS: [&str; 7] = [
     "cover.rules",
+    "fetch.allow_networks",
+    "fetch.hosts",
+    "fetch.url_signing.hosts",
     "queue.embedded.retry",
     "queue.rabbitmq.bindings",
     "queue.rabbitmq.retry_tiers",

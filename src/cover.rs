@@ -1,19 +1,23 @@
 //! What a cover decision is made of. Pure: no I/O, no clock, no randomness. [`select::next`] decides,
 //! [`policy`] says by which rules.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+mod finding;
 pub mod owner;
 pub mod policy;
 pub mod record;
+mod rule;
 pub mod select;
 
+pub use finding::{Finding, Seen};
 pub use policy::Policy;
 pub use record::{Intention, Outcome, Record, Standing};
+pub use rule::{BadRule, Rule};
 
 /// A cover's address as it may be given to UpdateVideoInfo: http or https, at most
 /// [`CoverUrl::MAX_LEN`] bytes, without query and fragment, because a signed URL (`auth_key`,
@@ -92,89 +96,6 @@ pub struct Candidate {
     pub url: CoverUrl,
 }
 
-/// One way to choose. Written in configuration as `"middle"`, `"nth=3"`, `"at=0.3"`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub enum Rule {
-    First,
-    /// VOD's own middle of N snapshots: number N/2 + 1.
-    Middle,
-    Last,
-    /// The snapshot with this serial number, from 1. Yields nothing if there are fewer.
-    Nth(u32),
-    /// The snapshot nearest to this part of the video, from 0.0 (first) to 1.0 (last).
-    At(f64),
-    /// VOD's smart thumbnail with the highest Score.
-    Intelligent,
-    /// Leave the cover as it is.
-    Keep,
-}
-
-// `At` holds no NaN: `from_str` is the only way to make one from outside.
-impl Eq for Rule {}
-
-impl fmt::Display for Rule {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::First => f.write_str("first"),
-            Self::Middle => f.write_str("middle"),
-            Self::Last => f.write_str("last"),
-            Self::Nth(number) => write!(f, "nth={number}"),
-            Self::At(part) => write!(f, "at={part}"),
-            Self::Intelligent => f.write_str("intelligent"),
-            Self::Keep => f.write_str("keep"),
-        }
-    }
-}
-
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error(
-    "{0:?} is no rule: use first, middle, last, nth=NUMBER (from 1), at=PART (0.0 to 1.0), \
-     intelligent or keep"
-)]
-pub struct BadRule(String);
-
-impl FromStr for Rule {
-    type Err = BadRule;
-
-    fn from_str(text: &str) -> Result<Self, BadRule> {
-        let bad = || BadRule(text.to_owned());
-        let (name, value) = match text.split_once(['=', ':']) {
-            Some((name, value)) => (name.trim(), Some(value.trim())),
-            None => (text.trim(), None),
-        };
-        match (name, value) {
-            ("first", None) => Ok(Self::First),
-            ("middle", None) => Ok(Self::Middle),
-            ("last", None) => Ok(Self::Last),
-            ("intelligent", None) => Ok(Self::Intelligent),
-            ("keep", None) => Ok(Self::Keep),
-            ("nth", Some(value)) => match value.parse() {
-                Ok(number) if number >= 1 => Ok(Self::Nth(number)),
-                _ => Err(bad()),
-            },
-            ("at", Some(value)) => match value.parse() {
-                Ok(part) if (0.0..=1.0).contains(&part) => Ok(Self::At(part)),
-                _ => Err(bad()),
-            },
-            _ => Err(bad()),
-        }
-    }
-}
-
-impl TryFrom<String> for Rule {
-    type Error = BadRule;
-    fn try_from(text: String) -> Result<Self, BadRule> {
-        text.parse()
-    }
-}
-
-impl From<Rule> for String {
-    fn from(rule: Rule) -> Self {
-        rule.to_string()
-    }
-}
-
 /// What is known before anything is asked.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Case<'a> {
@@ -188,6 +109,8 @@ pub struct Case<'a> {
     pub standing: &'a Standing,
     /// An earlier write of ours that may or may not have happened.
     pub intention: Option<&'a Intention>,
+    /// Attempts at this event that failed before this one.
+    pub attempts: u32,
 }
 
 /// What was found out so far. `None` means that nobody asked yet.
@@ -196,6 +119,8 @@ pub struct Evidence {
     /// VOD's smart thumbnails of this video; empty if it has none.
     pub intelligent: Option<Vec<IntelligentImage>>,
     pub current: Option<Current>,
+    /// What was found of the candidates that were asked for, by their numbers.
+    pub pictures: Option<BTreeMap<u32, Finding>>,
 }
 
 /// One entry of ListAIImageInfo.
@@ -251,7 +176,7 @@ pub enum Verdict {
         rule: Rule,
     },
     Keep(Why),
-    /// No rule yielded a picture.
+    /// No rule yielded a picture, and none of those that there are is clearly better than what is there.
     NoCover,
 }
 

@@ -8,10 +8,12 @@
 //! | [`error`] | why an event failed, in four classes; pure |
 //! | [`event`] | callback JSON to a value; pure |
 //! | [`cover`] | rules, policies, whose cover it is, the whole decision; pure |
+//! | [`picture`] | what a picture is, and its pixels at the scale at which they are judged; pure |
 //! | [`ledger`] | port: what is remembered of each video. Adapters: [`ledger::redis`], [`local`] |
 //! | [`queue`] | port: where events wait. Adapters: [`queue::rabbit`], [`local`], [`queue::replay`] |
 //! | [`local`] | one SQLite file that is both a queue and a ledger |
 //! | [`vod`] | the VOD client: signing, credentials, pacing, six operations |
+//! | [`fetch`] | pictures in, from allowed hosts and addresses only |
 //! | [`worker`] | one event, start to end |
 //! | [`pipeline`] | take, bound, react, settle, pause, drain |
 //! | [`gateway`] | VOD's HTTP callbacks in |
@@ -39,10 +41,12 @@ pub mod config;
 pub mod cover;
 pub mod error;
 pub mod event;
+pub mod fetch;
 pub mod gateway;
 pub mod ledger;
 pub mod local;
 pub mod ops;
+pub mod picture;
 pub mod pipeline;
 pub mod queue;
 pub mod sim;

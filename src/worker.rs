@@ -66,7 +66,7 @@ impl Worker {
         let began = Instant::now();
         let (kind, result) = match event::parse(&message.body) {
             Ok(Event::Snapshots(ready)) => {
-                ("SnapshotComplete".to_owned(), self.snapshots(&ready).await)
+                ("SnapshotComplete".to_owned(), self.snapshots(&ready, message.attempts).await)
             }
             Ok(Event::Nothing { kind, video, why }) => {
                 info!(
@@ -104,7 +104,8 @@ impl Worker {
         Failure::new(Class::Misconfigured, failure.reason, what).outage_of(Dependency::Vod)
     }
 
-    async fn snapshots(&self, event: &SnapshotsReady) -> Result<Handled, Failure> {
+    /// `attempts` is how many at this event failed before.
+    async fn snapshots(&self, event: &SnapshotsReady, attempts: u32) -> Result<Handled, Failure> {
         let key = Key {
             video: event.video.clone(),
             event: event.key.clone(),
@@ -142,6 +143,7 @@ impl Worker {
             event_time: event.at,
             standing: &standing,
             intention: intention.as_ref(),
+            attempts,
         };
         let deciding = self.decide(&event.video, policy, &case);
         let decision = match tokio::time::timeout_at(lease.deadline.into(), deciding).await {
@@ -201,6 +203,8 @@ impl Worker {
             match select::next(policy, case, &seen) {
                 Step::AskIntelligent => self.ask_intelligent(video, &mut seen).await?,
                 Step::AskCurrent => seen.current = Some(self.current(video).await?),
+                Step::Inspect(_) => return Err(unseen("nothing here can look at pictures")),
+                Step::TryAgain(why) => return Err(unseen(why)),
                 Step::Decided(decision) => return Ok(decision),
             }
         }
@@ -304,6 +308,10 @@ fn busy(video: &VideoId, retry_after: Duration) -> Failure {
 fn suspect(video: &VideoId) -> Failure {
     let what = format!("handling video {video} may crash the process, and so may another's");
     Failure::new(Class::Deferred { after: BUSY_AGAIN }, Reason::new("event.suspect"), what)
+}
+
+fn unseen(why: impl Into<String>) -> Failure {
+    Failure::new(Class::Transient, Reason::new("picture.unreachable"), why.into())
 }
 
 fn crashes(starts: u32) -> Failure {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::{Configured, environment};
+use super::{Configured, environment, fetcher};
 use crate::config::{self, LedgerKind, QueueKind, Settings};
 use crate::error::chain;
 use crate::gateway;
@@ -11,12 +11,13 @@ use crate::ledger::Ledger;
 use crate::ledger::redis::RedisLedger;
 use crate::local::Local;
 use crate::queue::{Depth, Queue, rabbit};
-use crate::vod;
+use crate::{fetch, vod};
 
 /// Prints the effective configuration, then one line for each thing that must work.
 pub(super) async fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
     let file = configured.config.as_deref();
     let settings = Settings::load(file, &environment())?;
+    fetcher(&settings)?;
     println!("{}", config::effective(file, &environment())?);
     let mut report = Report::default();
     if settings.pipeline.drain > Duration::from_secs(25) {
@@ -35,6 +36,7 @@ pub(super) async fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
     ledger(&settings, &mut report).await;
     intake(&settings, &mut report);
     account(&settings, &mut report).await;
+    report.line("pictures", Ok(pictures(&settings.fetch)));
     println!();
     match report.failed {
         0 => println!("All is well."),
@@ -54,6 +56,26 @@ fn times(settings: &Settings) -> String {
         settings.retries_end(),
         settings.keep()
     )
+}
+
+/// Where they are fetched from, and how they are signed.
+fn pictures(settings: &fetch::Settings) -> String {
+    let hosts = joined(&settings.hosts);
+    let addresses = match settings.allow_networks.as_slice() {
+        [] => "public addresses only".to_owned(),
+        networks => format!("public addresses and {}", joined(networks)),
+    };
+    let signing = &settings.url_signing;
+    let signed = match (signing.kind, signing.hosts.as_slice()) {
+        (None, _) => "not signed".to_owned(),
+        (Some(kind), []) => format!("signed by type {kind}, except *.aliyuncs.com"),
+        (Some(kind), hosts) => format!("signed by type {kind} for {}", joined(hosts)),
+    };
+    format!("fetched from {hosts}, {addresses}; {signed}")
+}
+
+fn joined(items: &[impl ToString]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 #[derive(Default)]

@@ -15,10 +15,28 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// Which kind of smart thumbnail to prefer where a video has both; `None` takes the highest Score.
     pub format: Option<ImageFormat>,
+    /// Whether rules that go by position look at the picture, and pass over one with defects.
+    pub gate: bool,
+    /// Attempts at an event that wait for pictures that cannot be had; on the last of them such a
+    /// picture counts as rejected, if another one could be seen.
+    pub patience: u32,
+    /// Pictures of one set that are looked at, at the most.
+    pub most_pictures: usize,
     /// Whether the current cover is read before it is replaced.
     pub read_current: bool,
     /// Whether a cover that somebody else chose may be replaced.
     pub overwrite_manual: bool,
+}
+
+impl Policy {
+    /// Whether any of its rules looks at pictures.
+    pub fn looks(&self) -> bool {
+        self.rules.iter().any(|rule| match rule {
+            Rule::Best => true,
+            Rule::Intelligent | Rule::Keep | Rule::LeastBad => false,
+            Rule::First | Rule::Middle | Rule::Last | Rule::Nth(_) | Rule::At(_) => self.gate,
+        })
+    }
 }
 
 /// The `[cover]` table.
@@ -26,6 +44,9 @@ pub struct Policy {
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     pub rules: Vec<Rule>,
+    pub gate: bool,
+    pub patience: u32,
+    pub most_pictures: usize,
     pub intelligent: Intelligent,
     #[serde(default, rename = "override")]
     pub overrides: Vec<Override>,
@@ -71,6 +92,8 @@ pub struct Override {
     /// Text that Extend must contain, whatever its type.
     pub extend_contains: Option<String>,
     pub rules: Vec<Rule>,
+    /// Overrules `[cover] gate`.
+    pub gate: Option<bool>,
     /// Overrules `[cover.intelligent] format`.
     pub format: Option<Preference>,
 }
@@ -83,6 +106,10 @@ pub enum BadPolicy {
     NoCondition { table: String },
     #[error("{table} has rules after `keep`, which always decides; remove them")]
     AfterKeep { table: String },
+    #[error("{table} names `least-bad`, which always comes last by itself; remove it")]
+    LeastBad { table: String },
+    #[error("cover.most_pictures is 0; it must be at least 1")]
+    NoPictures,
 }
 
 /// Every policy of a configuration, checked.
@@ -94,7 +121,10 @@ pub struct Policies {
 
 impl Policies {
     pub fn new(settings: &Settings, ownership: &Ownership) -> Result<Self, BadPolicy> {
-        let policy = |name: String, rules: &[Rule], preference: Preference| Policy {
+        if settings.most_pictures == 0 {
+            return Err(BadPolicy::NoPictures);
+        }
+        let policy = |name: String, rules: &[Rule], gate, preference| Policy {
             name,
             rules: rules.to_vec(),
             format: match preference {
@@ -102,11 +132,15 @@ impl Policies {
                 Preference::Png => Some(ImageFormat::Png),
                 Preference::Gif => Some(ImageFormat::Gif),
             },
+            gate,
+            patience: settings.patience,
+            most_pictures: settings.most_pictures,
             read_current: ownership.read,
             overwrite_manual: ownership.overwrite_manual,
         };
         check_rules("[cover]", &settings.rules)?;
-        let default = policy("default".into(), &settings.rules, settings.intelligent.format);
+        let preference = settings.intelligent.format;
+        let default = policy("default".into(), &settings.rules, settings.gate, preference);
         let mut overrides = Vec::new();
         for (index, item) in settings.overrides.iter().enumerate() {
             let name = item.name.clone().unwrap_or_else(|| format!("override {}", index + 1));
@@ -115,10 +149,16 @@ impl Policies {
             if item.sub_type.is_none() && item.extend.is_empty() && item.extend_contains.is_none() {
                 return Err(BadPolicy::NoCondition { table });
             }
-            let preference = item.format.unwrap_or(settings.intelligent.format);
-            overrides.push((item.clone(), policy(name, &item.rules, preference)));
+            let gate = item.gate.unwrap_or(settings.gate);
+            let preference = item.format.unwrap_or(preference);
+            overrides.push((item.clone(), policy(name, &item.rules, gate, preference)));
         }
         Ok(Self { default, overrides })
+    }
+
+    /// Whether any rule of any policy looks at pictures.
+    pub fn look(&self) -> bool {
+        self.default.looks() || self.overrides.iter().any(|(_, policy)| policy.looks())
     }
 
     /// The policy for one event's video.
@@ -169,6 +209,9 @@ fn extend_text(value: &Value) -> String {
 fn check_rules(table: &str, rules: &[Rule]) -> Result<(), BadPolicy> {
     if rules.is_empty() {
         return Err(BadPolicy::NoRules { table: table.into() });
+    }
+    if rules.contains(&Rule::LeastBad) {
+        return Err(BadPolicy::LeastBad { table: table.into() });
     }
     match rules.iter().position(|rule| *rule == Rule::Keep) {
         Some(at) if at + 1 < rules.len() => Err(BadPolicy::AfterKeep { table: table.into() }),

@@ -7,16 +7,27 @@ use super::{
     Candidate, Case, CoverUrl, CurrentCover, Decision, Evidence, ImageFormat, IntelligentImage,
     Outcome, Policy, Record, Rule, Standing, Verdict, Why,
 };
+use pictures::{Found, Pictures};
+
+mod pictures;
 
 /// What [`next`] asks for, or its answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Step {
     /// Ask VOD for the video's smart thumbnails, and fill [`Evidence::intelligent`].
     AskIntelligent,
+    /// Look at these pictures, and fill [`Evidence::pictures`].
+    Inspect(Vec<Candidate>),
     /// Ask VOD for the video's cover, and fill [`Evidence::current`].
     AskCurrent,
+    /// The decision needs a picture that could not be looked at; says which and why.
+    TryAgain(String),
     Decided(Decision),
 }
+
+/// How much the least bad of a set in which every picture has defects must score above what is there.
+/// Scores differ by chance by less than this, and a change for nothing is worse than none.
+const CLEARLY: f64 = 10.0;
 
 /// Decides, or says what is missing. Never asks for the same thing twice.
 pub fn next(policy: &Policy, case: &Case<'_>, seen: &Evidence) -> Step {
@@ -25,27 +36,103 @@ pub fn next(policy: &Policy, case: &Case<'_>, seen: &Evidence) -> Step {
         return decided(Verdict::Keep(Why::OperatorChoseIt), trace);
     }
     let recorded = recorded(case.standing);
+    let pictures = seen.pictures.as_ref().map(|findings| Pictures {
+        candidates: case.candidates,
+        findings,
+        // On the last attempt that waits, what cannot be had counts as rejected.
+        patient: case.attempts.saturating_add(1) < policy.patience,
+    });
     for &rule in &policy.rules {
         if recorded.is_some_and(|(ours, _)| ours == rule) {
             trace.push(format!("{rule}: our own cover is from this rule"));
             return decided(Verdict::Keep(Why::AsGoodAlready), trace);
         }
-        let found = match rule {
-            Rule::Keep => {
+        let target = rule.target(case.candidates);
+        let found = match (rule, target) {
+            (Rule::Keep, _) => {
                 trace.push("keep".into());
                 return decided(Verdict::Keep(Why::RuleSaysSo), trace);
             }
-            Rule::Intelligent => match &seen.intelligent {
+            (Rule::Intelligent, _) => match &seen.intelligent {
                 None => return Step::AskIntelligent,
                 Some(images) => intelligent(images, policy.format, &mut trace),
             },
-            _ => positional(rule, case.candidates, &mut trace),
+            (_, Some(at)) if !policy.gate || at >= case.candidates.len() => {
+                at_position(rule, at, case.candidates, &mut trace)
+            }
+            (_, target) => {
+                let Some(pictures) = &pictures else { return look(policy, case, trace) };
+                let found = match target {
+                    Some(at) => pictures.nearest(rule, at, &mut trace),
+                    None => pictures.best(&mut trace),
+                };
+                match found {
+                    Found::Chosen(candidate) => Some(candidate.url.clone()),
+                    Found::Nothing => None,
+                    Found::Unreachable(why) => return Step::TryAgain(why),
+                }
+            }
         };
         if let Some(cover) = found {
             return settle(policy, case, seen, cover, rule, trace);
         }
     }
-    decided(Verdict::NoCover, trace)
+    match &pictures {
+        Some(pictures) => least_bad(policy, case, seen, pictures, trace),
+        None => decided(Verdict::NoCover, trace),
+    }
+}
+
+/// Asks for the pictures, unless no outcome could change anything.
+fn look(policy: &Policy, case: &Case<'_>, trace: Vec<String>) -> Step {
+    match outdated(case) {
+        Some(ours) => newer_already(ours, trace),
+        None => Step::Inspect(pictures::wanted(policy, case.candidates)),
+    }
+}
+
+/// The pictures were looked at, and no rule found one to choose.
+fn least_bad(
+    policy: &Policy,
+    case: &Case<'_>,
+    seen: &Evidence,
+    pictures: &Pictures<'_>,
+    mut trace: Vec<String>,
+) -> Step {
+    // Never the end of the matter in silence: this may be an address that is wrong for every video.
+    let Some((candidate, score)) = pictures.highest() else {
+        return Step::TryAgain(pictures.none_seen());
+    };
+    if seen.current.is_none() && must_read(policy, case) {
+        return Step::AskCurrent;
+    }
+    let there = match seen.current.as_ref().map(|current| &current.cover) {
+        Some(CurrentCover::None) => Some(0.0),
+        Some(CurrentCover::Is(cover)) => pictures.score_at(cover.path()),
+        Some(CurrentCover::Odd(_)) => None,
+        // Nobody asked, so it is taken for VOD's default.
+        None if case.automatic => pictures.score_of(case.candidates.get(case.candidates.len() / 2)),
+        None => None,
+    };
+    // After a crash our own write is what is there, and must be recognised.
+    let is_there = seen.current.as_ref().is_some_and(|current| {
+        matches!(&current.cover, CurrentCover::Is(cover) if cover.path() == candidate.url.path())
+    });
+    let is_better = there.is_some_and(|there| score >= there + CLEARLY);
+    let number = candidate.number;
+    trace.push(match there {
+        _ if is_there => format!("least-bad: snapshot {number} is the cover already"),
+        Some(there) => format!(
+            "least-bad: snapshot {number} with score {score:.0}, {} above the current cover's \
+             {there:.0}",
+            if is_better { "clearly" } else { "not clearly" }
+        ),
+        None => "least-bad: what the current cover looks like is unknown".into(),
+    });
+    match is_there || is_better {
+        true => settle(policy, case, seen, candidate.url.clone(), Rule::LeastBad, trace),
+        false => decided(Verdict::NoCover, trace),
+    }
 }
 
 /// A rule yielded a picture: may it replace what is there?
@@ -59,16 +146,11 @@ fn settle(
 ) -> Step {
     // Reached only if our own cover's rule is further down the chain or no longer in it: then the newer
     // event wins.
-    if let Some((_, Some(ours))) = recorded(case.standing)
-        && case.event_time.is_none_or(|this| this < ours)
-    {
-        trace.push(format!("our own cover is from an event of {ours}"));
-        return decided(Verdict::Keep(Why::NewerAlready), trace);
+    if let Some(ours) = outdated(case) {
+        return newer_already(ours, trace);
     }
-    // An intention on record means that a write may have happened: look before writing again.
-    let must_read = policy.read_current || case.intention.is_some();
     let Some(current) = &seen.current else {
-        return match must_read {
+        return match must_read(policy, case) {
             true => Step::AskCurrent,
             false => decided(Verdict::Set { cover, rule }, trace),
         };
@@ -103,17 +185,30 @@ fn recorded(standing: &Standing) -> Option<(Rule, Option<jiff::Timestamp>)> {
     }
 }
 
-fn positional(rule: Rule, candidates: &[Candidate], trace: &mut Vec<String>) -> Option<CoverUrl> {
-    let count = candidates.len();
-    let found = match rule {
-        Rule::First => candidates.first(),
-        Rule::Middle => candidates.get(count / 2),
-        Rule::Last => candidates.last(),
-        Rule::Nth(number) => candidates.iter().find(|candidate| candidate.number == number),
-        // Rounds to the nearest; a part of 0.0 to 1.0 cannot leave the range.
-        Rule::At(part) => candidates.get((part * count.saturating_sub(1) as f64).round() as usize),
-        Rule::Intelligent | Rule::Keep => None,
-    };
+/// An intention on record means that a write may have happened: look before writing again.
+fn must_read(policy: &Policy, case: &Case<'_>) -> bool {
+    policy.read_current || case.intention.is_some()
+}
+
+/// When the event of our own cover was, if this event is older.
+fn outdated(case: &Case<'_>) -> Option<jiff::Timestamp> {
+    let (_, ours) = recorded(case.standing)?;
+    ours.filter(|ours| case.event_time.is_none_or(|this| this < *ours))
+}
+
+fn newer_already(ours: jiff::Timestamp, mut trace: Vec<String>) -> Step {
+    trace.push(format!("our own cover is from an event of {ours}"));
+    decided(Verdict::Keep(Why::NewerAlready), trace)
+}
+
+/// What a rule points at, unseen.
+fn at_position(
+    rule: Rule,
+    at: usize,
+    candidates: &[Candidate],
+    trace: &mut Vec<String>,
+) -> Option<CoverUrl> {
+    let (found, count) = (candidates.get(at), candidates.len());
     trace.push(match found {
         Some(candidate) => format!("{rule}: snapshot {} of {count}", candidate.number),
         None => format!("{rule}: there are only {count} snapshots"),

@@ -15,6 +15,7 @@ pub mod acs3;
 pub mod callback;
 pub mod oss;
 pub mod rpc;
+pub mod url;
 
 #[cfg(test)]
 mod tests;

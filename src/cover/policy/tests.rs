@@ -4,7 +4,8 @@ use super::*;
 use crate::event::{Event, parse};
 
 fn policies(toml: &str) -> Result<Policies, BadPolicy> {
-    let settings = format!("rules = ['middle']\nintelligent.format = 'any'\n{toml}");
+    let fixed = "gate = true\npatience = 3\nmost_pictures = 24\nintelligent.format = 'any'";
+    let settings = format!("rules = ['middle']\n{fixed}\n{toml}");
     let ownership = Ownership { read: true, overwrite_manual: false };
     Policies::new(&toml::from_str(&settings).unwrap(), &ownership)
 }
@@ -56,4 +57,22 @@ fn extend_matches_as_an_object_and_as_an_object_in_text() {
     for extend in [json!({"id": 8}), json!("{\"id\":"), json!(7), json!([7]), json!("id 7")] {
         assert_eq!(name(&policies, extend.clone(), None), "default", "{extend}");
     }
+}
+
+#[test]
+fn pictures_are_looked_at_only_where_a_rule_needs_them() {
+    let gated = policies("").unwrap();
+    assert!(gated.look());
+    let over = |more: &str| format!("[[override]]\nextend_contains = 'x'\n{more}");
+    let some = policies(&over("rules = ['first']\ngate = false")).unwrap();
+    assert!(some.default.looks() && !some.overrides[0].1.looks());
+    assert!(policies(&over("rules = ['best']\ngate = false")).unwrap().overrides[0].1.looks());
+    let unseen = policies(&over("rules = ['intelligent', 'keep']")).unwrap();
+    assert!(!unseen.overrides[0].1.looks());
+}
+
+#[test]
+fn the_last_resort_cannot_be_configured() {
+    let error = policies("[[override]]\nextend_contains = 'x'\nrules = ['least-bad']").unwrap_err();
+    assert!(matches!(&error, BadPolicy::LeastBad { .. }), "{error}");
 }

@@ -2,6 +2,8 @@ use super::*;
 use crate::cover::{Current, CurrentCover, Intention, Record};
 use crate::event::EventKey;
 
+mod looking;
+
 const HOST: &str = "http://cdn.example.com";
 
 fn url(path: &str) -> CoverUrl {
@@ -19,6 +21,9 @@ fn policy(rules: &str) -> Policy {
         name: "default".into(),
         rules: rules.split(' ').map(|rule| rule.parse().unwrap()).collect(),
         format: None,
+        gate: false,
+        patience: 3,
+        most_pictures: 24,
         read_current: true,
         overwrite_manual: false,
     }
@@ -67,6 +72,7 @@ impl Video {
             event_time: self.event_time,
             standing: &self.standing,
             intention: self.intention.as_ref(),
+            attempts: 0,
         };
         let (mut seen, mut asked) = (Evidence::default(), Vec::new());
         loop {
@@ -80,6 +86,7 @@ impl Video {
                     let (cover, snapshots) = (self.current.clone(), self.snapshots.clone());
                     assert!(seen.current.replace(Current { cover, snapshots }).is_none());
                 }
+                step @ (Step::Inspect(_) | Step::TryAgain(_)) => panic!("{step:?}"),
                 Step::Decided(decision) => return (decision.verdict, asked),
             }
         }
@@ -295,10 +302,12 @@ fn a_choice_of_the_operator_that_was_cut_off_is_kept_if_it_took_effect() {
 
 #[test]
 fn rules_are_written_as_they_are_read() {
-    for text in ["first", "middle", "last", "nth=3", "at=0.3", "intelligent", "keep"] {
+    for text in
+        ["first", "middle", "last", "nth=3", "at=0.3", "best", "least-bad", "intelligent", "keep"]
+    {
         assert_eq!(text.parse::<Rule>().unwrap().to_string(), text);
     }
-    for text in ["", "best", "nth", "nth=0", "nth=-1", "at=1.5", "at=NaN", "first=1", "Middle"] {
+    for text in ["", "best=1", "nth", "nth=0", "nth=-1", "at=1.5", "at=NaN", "first=1", "Middle"] {
         assert!(text.parse::<Rule>().is_err(), "{text}");
     }
 }

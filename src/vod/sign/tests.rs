@@ -172,7 +172,7 @@ fn ours<const N: usize>(
     let signed = sign(with, &request, &identity, at("2024-05-01T08:00:00Z"), nonce);
     match with {
         Signature::HmacSha1 => {
-            let query = url::form_urlencoded::parse(signed.query.as_bytes());
+            let query = ::url::form_urlencoded::parse(signed.query.as_bytes());
             query.into_iter().find(|(name, _)| name == "Signature").expect("signed").1.into_owned()
         }
         Signature::Acs3HmacSha256 => {
