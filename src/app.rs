@@ -12,6 +12,7 @@ use crate::cli::{Cli, Command, Configured};
 use crate::config::{self, LedgerKind, LogFormat, Settings};
 use crate::error::{Dependency, chain};
 use crate::fetch::Fetcher;
+use crate::inspect::Inspector;
 use crate::ledger::Ledger;
 use crate::ledger::redis::{self, RedisLedger};
 use crate::local::Local;
@@ -67,10 +68,16 @@ fn fetcher(settings: &Settings) -> Result<Fetcher, fetch::SettingsError> {
     Fetcher::new(&settings.fetch, key.map(Into::into))
 }
 
+fn inspector(settings: &Settings) -> Result<Inspector, fetch::SettingsError> {
+    let most = settings.fetch.concurrency;
+    Ok(Inspector::new(fetcher(settings)?, most, settings.caps(), settings.inspect))
+}
+
 /// What every way of handling events needs, as the configuration names it.
 struct Parts {
     ledger: Arc<dyn Ledger>,
     vod: vod::Client,
+    inspector: Inspector,
     /// Whether some rule asks for smart thumbnails.
     intelligent: bool,
     /// The embedded file, if the ledger or the queue is in it.
@@ -93,13 +100,16 @@ impl Parts {
             _ => Arc::new(RedisLedger::new(&settings.ledger.redis)?),
         };
         let vod = vod::Client::with_environment(&settings.vod, environment)?;
-        Ok(Self { ledger, vod, intelligent: settings.asks_for_intelligent(), local })
+        let inspector = inspector(settings)?;
+        let intelligent = settings.asks_for_intelligent();
+        Ok(Self { ledger, vod, inspector, intelligent, local })
     }
 
     fn worker(&self, settings: &Settings) -> anyhow::Result<Worker> {
         Ok(Worker {
             ledger: Arc::clone(&self.ledger),
             vod: self.vod.clone(),
+            inspector: self.inspector.clone(),
             policies: settings.policies()?,
             lease: settings.ledger.lease,
             call: settings.vod.longest_call(),
@@ -121,6 +131,7 @@ impl Parts {
                     Health::Away(why) => Err(why),
                 }
             }
+            Dependency::Pictures => self.inspector.probe().await,
             Dependency::Vod => {
                 let results = self.vod.probe(self.intelligent).await.into_iter();
                 let failed = results.filter_map(|(_, result)| result.err()).next();

@@ -13,9 +13,9 @@ use serde::{Deserialize, Deserializer};
 use crate::cover::Rule;
 use crate::cover::policy::{self, BadPolicy, Policies};
 use crate::ledger::redis;
-use crate::picture;
+use crate::picture::{self, Caps};
 use crate::queue::rabbit;
-use crate::{fetch, gateway, local, vod};
+use crate::{fetch, gateway, inspect, local, vod};
 
 mod redact;
 
@@ -31,6 +31,7 @@ pub struct Settings {
     pub cover: policy::Settings,
     pub ownership: policy::Ownership,
     pub picture: picture::Settings,
+    pub inspect: inspect::Settings,
     pub vod: vod::Settings,
     pub fetch: fetch::Settings,
     pub queue: Queue,
@@ -154,6 +155,11 @@ impl Settings {
         Ok(Policies::new(&self.cover, &self.ownership)?)
     }
 
+    /// What is refused before it is decoded.
+    pub fn caps(&self) -> Caps {
+        Caps { bytes: self.fetch.most_bytes, pixels: self.picture.most_pixels }
+    }
+
     /// What no single module can check.
     fn check(&self) -> Result<(), Error> {
         self.policies()?;
@@ -173,6 +179,15 @@ impl Settings {
             );
         }
         let call = self.vod.longest_call();
+        let inspect = self.inspect.time;
+        if self.policies()?.look() && self.ledger.lease < inspect + call + LEASE_MARGIN {
+            return conflict(format!(
+                "ledger.lease is {:?}, but looking at pictures may take {inspect:?} (inspect.time) \
+                 and one call to VOD after that {call:?}; a video must stay locked {LEASE_MARGIN:?} \
+                 longer than that",
+                self.ledger.lease
+            ));
+        }
         if self.ledger.lease < call + LEASE_MARGIN {
             return conflict(format!(
                 "ledger.lease is {:?}, but one call to VOD may take {call:?} (vod.timeout times \

@@ -29,6 +29,8 @@ pub enum Dependency {
     Vod,
     Ledger,
     Queue,
+    /// Where VOD's pictures are served from.
+    Pictures,
 }
 
 impl Dependency {
@@ -37,6 +39,7 @@ impl Dependency {
             Self::Vod => "vod",
             Self::Ledger => "ledger",
             Self::Queue => "queue",
+            Self::Pictures => "pictures",
         }
     }
 }

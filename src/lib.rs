@@ -14,6 +14,7 @@
 //! | [`local`] | one SQLite file that is both a queue and a ledger |
 //! | [`vod`] | the VOD client: signing, credentials, pacing, six operations |
 //! | [`fetch`] | pictures in, from allowed hosts and addresses only |
+//! | [`inspect`] | candidates looked at: fetched, decoded, ranked |
 //! | [`worker`] | one event, start to end |
 //! | [`pipeline`] | take, bound, react, settle, pause, drain |
 //! | [`gateway`] | VOD's HTTP callbacks in |
@@ -43,6 +44,7 @@ pub mod error;
 pub mod event;
 pub mod fetch;
 pub mod gateway;
+pub mod inspect;
 pub mod ledger;
 pub mod local;
 pub mod ops;

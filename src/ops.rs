@@ -47,9 +47,10 @@ async fn ready(State(watched): State<Arc<Watched>>) -> (StatusCode, Json<Value>)
         Ok(Err(error)) => Err(chain(&error)),
         Err(_) => Err(format!("no answer within {ASK_WITHIN:?}")),
     };
-    let mut dependencies = [("queue", queue), ("ledger", ledger), ("vod", Ok(()))];
-    // The pipeline knows best why it paused; VOD is judged by that alone, and never asked from here,
-    // because every question costs quota.
+    let mut dependencies =
+        [("queue", queue), ("ledger", ledger), ("vod", Ok(())), ("pictures", Ok(()))];
+    // The pipeline knows best why it paused; VOD and its pictures are judged by that alone, and never
+    // asked from here, because every question costs quota or traffic.
     if let Some(pause) = &state.pause {
         for (name, result) in &mut dependencies {
             if *name == pause.dependency.name() && result.is_ok() {

@@ -11,6 +11,7 @@ use serde::Deserialize;
 mod jpeg;
 mod other;
 mod pixels;
+pub mod score;
 mod small;
 mod sniff;
 

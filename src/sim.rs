@@ -12,6 +12,7 @@
 //! | `GET /_sim/changes?since=SEQ&by=api&video=ID` | changes of covers: `{"changes", "last"}` |
 //! | `GET /_sim/covers?video=ID` | `{"ID": "URL" or null}` |
 //! | `GET /_sim/videos` | all videos |
+//! | `GET /_sim/flaws?video=ID` | what is wrong with which snapshots: `{"ID": {"1": "black"}}` |
 //! | `POST /_sim/videos` | adds one; the body is a [`NewVideo`], every member optional |
 //! | `POST /_sim/edit` | `{"video", "url"}`: a person sets a cover in the console |
 //! | `GET /_sim/events?video=ID` | the videos' events as NDJSON, once and in order |
@@ -48,6 +49,7 @@ mod http;
 mod listener;
 mod nonce;
 mod oss;
+mod picture;
 mod quota;
 mod reply;
 mod settings;
@@ -226,6 +228,15 @@ impl Simulator {
         let Some(video) = account.video(video) else { return Vec::new() };
         let url = |number| account.url(&video.snapshot_path(number));
         (1..=video.snapshots).map(url).collect()
+    }
+
+    /// What is wrong with which of a video's cover snapshots: `black`, `white`, `card`, `bars`, `dark`
+    /// (a fade), `blurred` or `flat`.
+    pub fn flaws_of(&self, video: &str) -> Vec<(u8, &'static str)> {
+        let account = self.account();
+        let Some(video) = account.video(video) else { return Vec::new() };
+        let flaw = |number| draw::flaw(video.seed, number, video.snapshots).name();
+        (1..=video.snapshots).filter_map(|number| Some((number, flaw(number)?))).collect()
     }
 
     /// The address (without auth_key) and the score of a video's smart thumbnails.

@@ -47,6 +47,9 @@ pub fn start_metrics() -> PrometheusHandle {
     describe_gauge!("vod_cover_in_flight", "Messages being worked on");
     describe_gauge!("vod_cover_paused", "1 while intake is paused");
     describe_gauge!("vod_cover_queue_messages", "Messages in the queue, by state");
+    describe_counter!("vod_cover_pictures_total", "Pictures looked at, by outcome");
+    describe_counter!("vod_cover_picture_defects_total", "Defects of pictures, by kind");
+    describe_histogram!("vod_cover_decoding_seconds", "Time to decode one picture, in seconds");
     describe_histogram!("vod_cover_handling_seconds", "Time to handle one event, in seconds");
     handle
 }
@@ -77,6 +80,19 @@ pub fn event(kind: &str, outcome: &'static str, took: std::time::Duration) {
 /// `rule` is the operator's, so its number is bounded by the configuration.
 pub fn cover_set(rule: String) {
     counter!("vod_cover_decisions_total", "rule" => rule).increment(1);
+}
+
+pub fn picture(outcome: &'static str) {
+    counter!("vod_cover_pictures_total", "outcome" => outcome).increment(1);
+}
+
+/// `defect` is one of the few kinds that there are.
+pub fn picture_defect(defect: &str) {
+    counter!("vod_cover_picture_defects_total", "defect" => defect.to_owned()).increment(1);
+}
+
+pub fn picture_decoded(took: std::time::Duration) {
+    histogram!("vod_cover_decoding_seconds").record(took.as_secs_f64());
 }
 
 pub fn settled(settlement: &Settlement) {

@@ -21,6 +21,7 @@ use crate::cover::{
 };
 use crate::error::{Class, Dependency, Failure, Reason, chain};
 use crate::event::{self, Event, SnapshotsReady, VideoId};
+use crate::inspect::Inspector;
 use crate::ledger::{Claim, Key, Lease, Ledger, Owner};
 use crate::queue::Message;
 use crate::{telemetry, vod};
@@ -47,6 +48,7 @@ const BUSY_AGAIN: Duration = Duration::from_secs(1);
 pub struct Worker {
     pub ledger: Arc<dyn Ledger>,
     pub vod: vod::Client,
+    pub inspector: Inspector,
     pub policies: Policies,
     /// How long a video is locked. More than one call to VOD with all its retries may take.
     pub lease: Duration,
@@ -191,7 +193,7 @@ impl Worker {
         Ok(handled)
     }
 
-    /// Asks VOD for what the rules need until they decide.
+    /// Finds out what the rules need until they decide.
     async fn decide(
         &self,
         video: &VideoId,
@@ -203,8 +205,12 @@ impl Worker {
             match select::next(policy, case, &seen) {
                 Step::AskIntelligent => self.ask_intelligent(video, &mut seen).await?,
                 Step::AskCurrent => seen.current = Some(self.current(video).await?),
-                Step::Inspect(_) => return Err(unseen("nothing here can look at pictures")),
-                Step::TryAgain(why) => return Err(unseen(why)),
+                Step::Inspect(wanted) => {
+                    let findings = self.inspector.look(&wanted).await;
+                    let numbers = wanted.iter().map(|candidate| candidate.number);
+                    seen.pictures = Some(numbers.zip(findings).collect());
+                }
+                Step::TryAgain(why) => return Err(self.inspector.blame(unseen(why))),
                 Step::Decided(decision) => return Ok(decision),
             }
         }
@@ -310,8 +316,8 @@ fn suspect(video: &VideoId) -> Failure {
     Failure::new(Class::Deferred { after: BUSY_AGAIN }, Reason::new("event.suspect"), what)
 }
 
-fn unseen(why: impl Into<String>) -> Failure {
-    Failure::new(Class::Transient, Reason::new("picture.unreachable"), why.into())
+fn unseen(why: String) -> Failure {
+    Failure::new(Class::Transient, Reason::new("picture.unreachable"), why)
 }
 
 fn crashes(starts: u32) -> Failure {

@@ -169,6 +169,9 @@ impl World {
             ("VOD_ENDPOINT".to_owned(), sim.endpoint()),
             ("VOD_COVER__EMBEDDED__PATH".to_owned(), file),
             ("VOD_COVER__INTAKE__URL".to_owned(), url),
+            // Its pictures are on loopback, where nothing is fetched from unless one says so.
+            ("VOD_COVER__FETCH__HOSTS".to_owned(), sim.address().to_string()),
+            ("VOD_COVER__FETCH__ALLOW_NETWORKS".to_owned(), "127.0.0.0/8".to_owned()),
         ]);
         let overlay = directory.join("demo.toml");
         std::fs::write(&overlay, DEMO)?;

@@ -1,5 +1,7 @@
 //! What was found of a candidate's picture. Pure; `crate::inspect` finds it.
 
+use crate::picture::Facts;
+
 /// One candidate's picture, looked at or not to be had.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Finding {
@@ -18,6 +20,9 @@ pub struct Seen {
     pub score: f64,
     /// What keeps it from being a cover, such as `black`; empty for a usable one.
     pub defects: Vec<String>,
+    pub facts: Facts,
+    /// What the score was made of, by name.
+    pub features: Vec<(&'static str, f64)>,
 }
 
 impl Finding {

@@ -30,10 +30,12 @@ pub enum Operation {
     CreateUploadImage,
     /// OSS's, not VOD's.
     PutObject,
+    /// The picture domain's.
+    GetPicture,
 }
 
 impl Operation {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::UpdateVideoInfo,
         Self::UpdateVideoInfos,
         Self::GetVideoInfo,
@@ -42,6 +44,7 @@ impl Operation {
         Self::ListAiImageInfo,
         Self::CreateUploadImage,
         Self::PutObject,
+        Self::GetPicture,
     ];
 
     /// Its Action.
@@ -55,6 +58,7 @@ impl Operation {
             Self::ListAiImageInfo => "ListAIImageInfo",
             Self::CreateUploadImage => "CreateUploadImage",
             Self::PutObject => "PutObject",
+            Self::GetPicture => "GetPicture",
         }
     }
 
@@ -85,7 +89,7 @@ impl Api<'_> {
             Operation::ListSnapshots => self.list_snapshots(),
             Operation::ListAiImageInfo => self.list_ai_image_info(),
             Operation::CreateUploadImage => self.create_upload_image(),
-            Operation::PutObject => Err(ApiError::no_such_api()),
+            Operation::PutObject | Operation::GetPicture => Err(ApiError::no_such_api()),
         }
     }
 

@@ -28,6 +28,7 @@ pub(super) fn router() -> Router<Simulator> {
         .route("/journal", get(journal))
         .route("/changes", get(changes))
         .route("/covers", get(covers))
+        .route("/flaws", get(flaws))
         .route("/events", get(events))
         .route("/lost", get(lost))
         .route("/uploads", get(uploads))
@@ -107,6 +108,18 @@ async fn covers(State(simulator): State<Simulator>, Query(which): Query<Which>) 
     let covers: Map<String, Value> =
         videos.map(|video| (video.id.to_string(), json!(video.cover))).collect();
     Json(covers).into_response()
+}
+
+async fn flaws(State(simulator): State<Simulator>, Query(which): Query<Which>) -> Response {
+    let wanted = |id: &String| which.video.as_deref().is_none_or(|video| video == id);
+    let of = |id: String| {
+        let flaws = simulator.flaws_of(&id).into_iter();
+        let flaws: Map<String, Value> =
+            flaws.map(|(at, what)| (at.to_string(), json!(what))).collect();
+        (id, Value::Object(flaws))
+    };
+    let all: Map<String, Value> = simulator.videos().into_iter().filter(wanted).map(of).collect();
+    Json(all).into_response()
 }
 
 async fn videos(State(simulator): State<Simulator>) -> Response {

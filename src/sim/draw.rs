@@ -1,7 +1,7 @@
 //! Draws the pictures: small landscapes with a sun and a subject, each the same for the same video and
-//! number. They fail in the ways that real snapshots do: the first one is often black or a fade-in, and
-//! the one in the middle is sometimes blurred or flat, so that choosing well can be told from choosing
-//! badly.
+//! number. They fail in the ways that real snapshots do: the first one is often black, a fade-in or a title,
+//! and the one in the middle is sometimes blurred, black, flat or colour bars, so that choosing well can be
+//! told from choosing badly.
 
 use image::codecs::jpeg::JpegEncoder;
 use image::{ImageError, Rgb, RgbImage};
@@ -17,15 +17,37 @@ type Colour = [f32; 3];
 
 /// What is wrong with a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flaw {
+pub(super) enum Flaw {
     None,
     Black,
+    /// Over-exposed beyond recognition.
+    White,
+    /// A title: lines of text on one colour.
+    Card,
+    /// The colour bars of a test picture.
+    Bars,
     /// A fade from black: everything is there, but dark.
     Dark,
     /// Out of focus.
     Blurred,
     /// Hardly any contrast.
     Flat,
+}
+
+impl Flaw {
+    /// `None` for a picture that is all right.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::None => None,
+            Self::Black => Some("black"),
+            Self::White => Some("white"),
+            Self::Card => Some("card"),
+            Self::Bars => Some("bars"),
+            Self::Dark => Some("dark"),
+            Self::Blurred => Some("blurred"),
+            Self::Flat => Some("flat"),
+        }
+    }
 }
 
 /// A picture as JPEG. Smart thumbnails, which VOD gives out as png and gif, are JPEG as well: no reader
@@ -116,11 +138,27 @@ impl Scene {
         let mut colour = self.colour(x, y);
         match self.flaw {
             Flaw::Black => colour = [4.0; 3],
+            Flaw::White => colour = colour.map(|value| 250.0 + value * 0.02),
+            Flaw::Card => colour = self.card(x as u32, y as u32),
+            Flaw::Bars => colour = bar(x),
             Flaw::Dark => colour = colour.map(|value| value * 0.12),
             Flaw::Flat => colour = colour.map(|value| 128.0 + (value - 128.0) * 0.04),
             Flaw::None | Flaw::Blurred => {}
         }
         Rgb(colour.map(|value| value.clamp(0.0, 255.0) as u8))
+    }
+
+    /// Three lines of words, of blocks that are as hard-edged and as irregular as letters.
+    fn card(&self, x: u32, y: u32) -> Colour {
+        let (line, within) = (y / 60, y % 60);
+        let (letter, stroke) = (x / 20, x % 20 / 5);
+        let is_text = (2..5).contains(&line) && (12..48).contains(&within);
+        let is_word = (6..26).contains(&letter) && mix(self.grain ^ u64::from(letter)) % 6 > 0;
+        let cell = u64::from(line << 16 | letter << 8 | stroke << 4 | within / 9);
+        match is_text && is_word && stroke < 3 && mix(self.grain ^ cell) % 2 == 0 {
+            true => [235.0; 3],
+            false => self.ground.map(|value| value * 0.4),
+        }
     }
 
     fn colour(&self, x: f32, y: f32) -> Colour {
@@ -148,20 +186,29 @@ impl Disc {
     }
 }
 
-/// Half of the first snapshots are black or dark, and half of those in the middle are blurred or
-/// flat.
-fn flaw(video: u64, number: u8, snapshots: u8) -> Flaw {
+/// The seven bars of a test picture, at 75%.
+fn bar(x: f32) -> Colour {
+    let bits = 7 - ((x * 7.0 / WIDTH as f32) as u8).min(6);
+    [2, 4, 1].map(|bit| if bits & bit > 0 { 191.0 } else { 0.0 })
+}
+
+/// Half of the first snapshots have a flaw, and half of those in the middle.
+pub(super) fn flaw(video: u64, number: u8, snapshots: u8) -> Flaw {
     let chance = mix(video ^ 0xF1A3) % 8;
     if number == 1 && snapshots > 1 {
         return match chance {
-            0 | 1 => Flaw::Black,
-            2 | 3 => Flaw::Dark,
+            0 => Flaw::Black,
+            1 => Flaw::Dark,
+            2 => Flaw::White,
+            3 => Flaw::Card,
             _ => Flaw::None,
         };
     }
     match (number == snapshots / 2 + 1 && snapshots > 2, chance) {
-        (true, 1 | 5) => Flaw::Blurred,
-        (true, 2 | 6) => Flaw::Flat,
+        (true, 1) => Flaw::Blurred,
+        (true, 2) => Flaw::Bars,
+        (true, 5) => Flaw::Black,
+        (true, 6) => Flaw::Flat,
         _ => Flaw::None,
     }
 }
@@ -202,13 +249,17 @@ mod tests {
 
     #[test]
     fn flaws_come_at_the_start_and_in_the_middle_only() {
-        let count = |number, flaws: &[Flaw]| {
-            (0..800).filter(|video| flaws.contains(&flaw(mix(*video), number, 8))).count()
+        let count = |number, wanted: Flaw| {
+            (0..800).filter(|video| flaw(mix(*video), number, 8) == wanted).count()
         };
-        assert!((300..500).contains(&count(1, &[Flaw::Black, Flaw::Dark])));
-        assert!((300..500).contains(&count(5, &[Flaw::Blurred, Flaw::Flat])));
+        for wanted in [Flaw::Black, Flaw::Dark, Flaw::White, Flaw::Card] {
+            assert!((60..140).contains(&count(1, wanted)), "{wanted:?}");
+        }
+        for wanted in [Flaw::Blurred, Flaw::Bars, Flaw::Black, Flaw::Flat] {
+            assert!((60..140).contains(&count(5, wanted)), "{wanted:?}");
+        }
         for number in [2, 3, 4, 6, 7, 8] {
-            assert_eq!(count(number, &[Flaw::None]), 800);
+            assert_eq!(count(number, Flaw::None), 800);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The HTTP side: one request to the API from its bytes to its answer, and the pictures. The lock on the
+//! The HTTP side: one request to the API from its bytes to its answer. The lock on the
 //! account is never held while anything waits.
 
 use std::borrow::Cow;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, Method, StatusCode, Uri, header, request};
+use axum::http::{HeaderMap, Method, StatusCode, header, request};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::any;
 use serde_json::Value;
@@ -18,13 +18,13 @@ use super::auth::{Params, Signed};
 use super::fault::{Hit, Kind};
 use super::listener::Peer;
 use super::reply::{ApiError, response};
-use super::{Simulator, control, draw, oss};
+use super::{Simulator, control, oss, picture};
 
 /// Longest body of a request to the API, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
 
-const SLOW: Duration = Duration::from_secs(3);
-const TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const SLOW: Duration = Duration::from_secs(3);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 
 pub(super) fn router(simulator: Simulator) -> Router {
     Router::new()
@@ -274,33 +274,7 @@ async fn other(
 ) -> Response {
     match oss::is_asked(&request) {
         true => oss::put(simulator, peer, request).await,
-        false => picture(simulator, request.uri()).await,
-    }
-}
-
-async fn picture(simulator: Simulator, uri: &Uri) -> Response {
-    if !simulator.url_key().admits(uri.path(), uri.query().unwrap_or_default(), simulator.now()) {
-        return StatusCode::FORBIDDEN.into_response();
-    }
-    if let Some(stored) = simulator.account().uploads.picture(uri.path()) {
-        let kind = [(header::CONTENT_TYPE, stored.content_type.clone())];
-        return (kind, stored.bytes.clone()).into_response();
-    }
-    let found = uri.path().trim_start_matches('/').split_once('/').and_then(|(id, rest)| {
-        let account = simulator.account();
-        let video = account.video(id)?;
-        Some((video.seed, video.snapshots, video.picture(rest)?))
-    });
-    let Some((seed, snapshots, picture)) = found else {
-        return StatusCode::NOT_FOUND.into_response();
-    };
-    // Drawn anew each time, off the threads that serve; the permit keeps the processors free for them.
-    let permit = simulator.permit_to_draw().await;
-    let drawn = tokio::task::spawn_blocking(move || draw::jpeg(seed, snapshots, picture)).await;
-    drop(permit);
-    match drawn {
-        Ok(Ok(jpeg)) => ([(header::CONTENT_TYPE, "image/jpeg")], jpeg).into_response(),
-        _ => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+        false => picture::get(simulator, peer, request.uri()).await,
     }
 }
 
@@ -324,7 +298,7 @@ fn wants_json(params: &Params, headers: &HeaderMap) -> bool {
 }
 
 /// What is returned here never reaches the peer.
-fn reset(peer: &Peer) -> Response {
+pub(super) fn reset(peer: &Peer) -> Response {
     peer.reset();
     Response::new(Body::empty())
 }

@@ -15,7 +15,7 @@ fn per_second(operation: Operation) -> usize {
     match operation {
         Operation::UpdateVideoInfo | Operation::GetVideoInfo | Operation::GetVideoInfos => 100,
         Operation::CreateUploadImage => 80,
-        Operation::PutObject => usize::MAX,
+        Operation::PutObject | Operation::GetPicture => usize::MAX,
         Operation::UpdateVideoInfos | Operation::ListSnapshots | Operation::ListAiImageInfo => 30,
     }
 }

@@ -9,6 +9,8 @@ use std::time::Duration;
 use vod_cover::config::Settings;
 use vod_cover::error::Class;
 use vod_cover::event::{Event, SnapshotsReady, parse};
+use vod_cover::fetch::Fetcher;
+use vod_cover::inspect::Inspector;
 use vod_cover::ledger::{Key, Ledger, Owner};
 use vod_cover::local::{self, Local};
 use vod_cover::queue::Message;
@@ -28,11 +30,13 @@ fn worker(sim: &Simulator, ledger: Arc<dyn Ledger>) -> Worker {
         ("ALIBABA_CLOUD_ACCESS_KEY_ID".to_owned(), "testid".to_owned()),
         ("ALIBABA_CLOUD_ACCESS_KEY_SECRET".to_owned(), "testsecret".to_owned()),
         ("VOD_COVER__COVER__RULES".to_owned(), "last".to_owned()),
+        ("VOD_COVER__COVER__GATE".to_owned(), "false".to_owned()),
     ]);
     let settings = Settings::load(None, &environment).unwrap();
     Worker {
         ledger,
         vod: Client::with_environment(&settings.vod, Environment::of(environment)).unwrap(),
+        inspector: inspector(&settings),
         policies: settings.policies().unwrap(),
         lease: settings.ledger.lease,
         call: settings.vod.longest_call(),
@@ -40,6 +44,11 @@ fn worker(sim: &Simulator, ledger: Arc<dyn Ledger>) -> Worker {
         suspect: tokio::sync::Mutex::default(),
         unknown: AtomicU32::default(),
     }
+}
+
+fn inspector(settings: &Settings) -> Inspector {
+    let fetcher = Fetcher::new(&settings.fetch, None).unwrap();
+    Inspector::new(fetcher, settings.fetch.concurrency, settings.caps(), settings.inspect)
 }
 
 fn open(path: &Path) -> Arc<Local> {

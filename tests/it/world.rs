@@ -50,6 +50,10 @@ impl World {
             ("HOME", world.directory.path().to_str().unwrap()),
             ("VOD_COVER__EMBEDDED__PATH", path.to_str().unwrap()),
             ("VOD_COVER__COVER__RULES", "first"),
+            // No picture is looked at, unless a test says so.
+            ("VOD_COVER__COVER__GATE", "false"),
+            ("VOD_COVER__FETCH__HOSTS", &world.sim.address().to_string()),
+            ("VOD_COVER__FETCH__ALLOW_NETWORKS", "127.0.0.0/8"),
             ("VOD_COVER__VOD__TIMEOUT", "1s"),
             ("VOD_COVER__VOD__RETRIES", "1"),
             ("VOD_COVER__LEDGER__LEASE", "8s"),

@@ -6,12 +6,14 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::cover::{Finding, Seen};
+use crate::picture::{Facts, Format};
 
 /// One finding a word: `87` is usable with that score, `black:5` has a defect, `!404` is bad and `?gone`
 /// unreachable, each with its reason.
 fn finding(word: &str) -> Finding {
     let seen = |score: &str, defects: Vec<String>| {
-        Finding::Seen(Seen { score: score.parse().unwrap(), defects })
+        let facts = Facts { format: Format::Jpeg, bytes: 9, width: 16, height: 9 };
+        Finding::Seen(Seen { score: score.parse().unwrap(), defects, facts, features: Vec::new() })
     };
     match (word.strip_prefix('!'), word.strip_prefix('?'), word.split_once(':')) {
         (Some(why), ..) => Finding::Bad(why.into()),
@@ -200,7 +202,8 @@ fn the_least_bad_never_replaces_a_persons_choice_and_is_recognised_after_a_crash
     assert_eq!(looking.decision().verdict, Verdict::Keep(Why::SomebodyChoseIt));
     let cover = url("c-00004.jpg");
     let event = EventKey("this".into());
-    looking.video.intention = Some(Intention { cover: cover.clone(), rule: Rule::LeastBad, event });
+    looking.video.intention =
+        Some(Intention { cover: cover.clone(), rule: Some(Rule::LeastBad), event });
     looking.video.current = CurrentCover::Is(cover);
     let verdict = looking.decision().verdict;
     assert!(matches!(verdict, Verdict::IsSet { rule: Rule::LeastBad, .. }), "{verdict:?}");

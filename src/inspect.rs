@@ -1,0 +1,225 @@
+//! Looks at pictures: fetches each once, decodes it off the async threads, and ranks them. Bounded in time,
+//! in pictures on their way and in memory, whatever the number of events in flight. It decides nothing, and
+//! keeps no picture longer than it takes to look at it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use serde::Deserialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout_at;
+
+use crate::cover::{Candidate, CoverUrl, Finding, Seen};
+use crate::error::{Dependency, Failure, chain};
+use crate::fetch::{self, Fetcher};
+use crate::picture::score::{Look, look, rank};
+use crate::picture::{self, Caps, Facts};
+use crate::telemetry;
+use sight::Sight;
+
+mod sight;
+
+/// `[inspect]`.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Longest time that looking at the pictures of one event takes.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub time: Duration,
+    /// Memory that all decoders together may take, in MiB.
+    pub memory_mib: u32,
+}
+
+/// Cheap to clone; clones share every bound.
+#[derive(Clone)]
+pub struct Inspector(Arc<Inner>);
+
+struct Inner {
+    fetcher: Fetcher,
+    caps: Caps,
+    settings: Settings,
+    /// One for each picture whose bytes are held, from before it is fetched until it is decoded.
+    held: Arc<Semaphore>,
+    /// One for each decoder that may run.
+    decoders: Arc<Semaphore>,
+    /// MiB that decoders may take.
+    memory: Arc<Semaphore>,
+    sight: Mutex<Sight>,
+}
+
+/// A picture by itself, or why there is none.
+type Looked = Result<(Facts, Look), Finding>;
+
+impl Inspector {
+    /// `most` is how many pictures may be held at once, each of at most `caps.bytes`.
+    pub fn new(fetcher: Fetcher, most: usize, caps: Caps, settings: Settings) -> Self {
+        let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self(Arc::new(Inner {
+            fetcher,
+            caps,
+            settings,
+            held: permits(most),
+            decoders: permits(cores),
+            memory: permits(settings.memory_mib as usize),
+            sight: Mutex::default(),
+        }))
+    }
+
+    /// What is found of each candidate, in their order. Ends within [`Settings::time`]; what has not come
+    /// by then is unreachable.
+    pub async fn look(&self, candidates: &[Candidate]) -> Vec<Finding> {
+        let findings = ranked(self.fetched(candidates.iter().map(|one| &one.url)).await);
+        let mut sight = self.sight();
+        match candidates.first() {
+            _ if findings.iter().any(|finding| finding.seen().is_some()) => sight.saw(),
+            Some(first) => sight.saw_nothing(&first.url, Instant::now()),
+            None => {}
+        }
+        findings
+    }
+
+    /// The same for pictures that are here already.
+    pub async fn judge(&self, pictures: Vec<Bytes>) -> Vec<Finding> {
+        let looking = pictures.into_iter().map(async |bytes| {
+            let held = acquire(&self.0.held, 1).await?;
+            self.decoded(bytes, held).await
+        });
+        ranked(join_all(looking).await)
+    }
+
+    /// The failure of an event that waits for pictures. An outage after several different videos in a row
+    /// of which nothing could be seen: then it is more likely a setting or the network than each of them.
+    pub fn blame(&self, failure: Failure) -> Failure {
+        match self.sight().is_lost() {
+            true => failure.outage_of(Dependency::Pictures),
+            false => failure,
+        }
+    }
+
+    /// Whether pictures can be seen again: those that could not. Says so once in a while although none of
+    /// them can, because the next event's may be all right.
+    pub async fn probe(&self) -> Result<(), String> {
+        let missed = self.sight().missed();
+        let looked = self.fetched(missed.iter()).await;
+        let mut sight = self.sight();
+        let why = match looked.iter().find_map(|looked| looked.as_ref().err()) {
+            Some(finding) if looked.iter().all(Result::is_err) => finding.flaw(),
+            _ => {
+                sight.saw();
+                return Ok(());
+            }
+        };
+        match sight.lets_one_through(Instant::now()) {
+            true => Ok(()),
+            false => Err(format!("no picture can be seen; one {}", why.unwrap_or_default())),
+        }
+    }
+
+    async fn fetched(&self, urls: impl Iterator<Item = &CoverUrl>) -> Vec<Looked> {
+        let limit = self.0.settings.time;
+        let deadline = Instant::now() + limit;
+        let looking = urls.map(|url| async move {
+            timeout_at(deadline.into(), self.one(url)).await.unwrap_or_else(|_| {
+                telemetry::picture("late");
+                Err(Finding::Unreachable(format!("not within the {limit:?} of inspect.time")))
+            })
+        });
+        join_all(looking).await
+    }
+
+    async fn one(&self, url: &CoverUrl) -> Looked {
+        let held = acquire(&self.0.held, 1).await?;
+        let bytes = self.0.fetcher.get(url).await.map_err(|error| not_fetched(&error))?;
+        self.decoded(bytes, held).await
+    }
+
+    /// The permits go with the bytes to the thread that decodes them: that thread goes on when nobody
+    /// waits for it any more.
+    async fn decoded(&self, bytes: Bytes, held: OwnedSemaphorePermit) -> Looked {
+        let (inner, caps) = (&self.0, self.0.caps);
+        let facts = picture::facts(&bytes, &caps).map_err(|error| bad(chain(&error)))?;
+        let mib = u32::try_from(picture::memory(&facts).div_ceil(1 << 20)).unwrap_or(u32::MAX);
+        let most = inner.settings.memory_mib;
+        if mib > most {
+            return Err(bad(format!(
+                "decoding it may take {mib} MiB, more than the {most} of inspect.memory_mib"
+            )));
+        }
+        let decoder = acquire(&inner.decoders, 1).await?;
+        let memory = acquire(&inner.memory, mib).await?;
+        let decoding = tokio::task::spawn_blocking(move || {
+            let _permits = (held, decoder, memory);
+            let began = Instant::now();
+            let looked = picture::small(&bytes, &caps).map(|small| (small.facts, look(&small)));
+            telemetry::picture_decoded(began.elapsed());
+            looked
+        });
+        match decoding.await {
+            Ok(Ok(looked)) => {
+                telemetry::picture("seen");
+                Ok(looked)
+            }
+            Ok(Err(error)) => Err(bad(chain(&error))),
+            // One picture must not cost the event, whatever it does to a decoder.
+            Err(error) if error.is_panic() => {
+                Err(bad("looking at it failed, which is a defect of vod-cover".into()))
+            }
+            Err(_) => Err(stopping()),
+        }
+    }
+
+    fn sight(&self) -> MutexGuard<'_, Sight> {
+        self.0.sight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Scores are relative to one another, so they come last.
+fn ranked(looked: Vec<Looked>) -> Vec<Finding> {
+    let looks: Vec<Look> = looked.iter().flatten().map(|(_, look)| look.clone()).collect();
+    let mut scores = rank(&looks).into_iter();
+    let finding = |looked: Looked| {
+        let facts = match looked {
+            Ok((facts, _)) => facts,
+            Err(finding) => return finding,
+        };
+        let Some(score) = scores.next() else { return bad("it has no score".into()) };
+        let defects: Vec<_> = score.defects.iter().map(ToString::to_string).collect();
+        defects.iter().for_each(|defect| telemetry::picture_defect(defect));
+        Finding::Seen(Seen { score: score.score, defects, facts, features: score.features })
+    };
+    looked.into_iter().map(finding).collect()
+}
+
+/// What a setting or a key keeps from being seen is no verdict on the picture either.
+fn not_fetched(error: &fetch::Error) -> Finding {
+    use fetch::Error::{Forbidden, Missing, Refused, TooLarge, Unreachable};
+    let (outcome, is_verdict) = match error {
+        Missing { .. } => ("missing", true),
+        TooLarge { .. } => ("too_large", true),
+        Refused { .. } => ("refused", false),
+        Forbidden { .. } => ("forbidden", false),
+        Unreachable { .. } => ("unreachable", false),
+    };
+    telemetry::picture(outcome);
+    match is_verdict {
+        true => Finding::Bad(chain(error)),
+        false => Finding::Unreachable(chain(error)),
+    }
+}
+
+fn bad(why: String) -> Finding {
+    telemetry::picture("bad");
+    Finding::Bad(why)
+}
+
+fn stopping() -> Finding {
+    Finding::Unreachable("vod-cover is stopping".into())
+}
+
+async fn acquire(permits: &Arc<Semaphore>, count: u32) -> Result<OwnedSemaphorePermit, Finding> {
+    // None of them is ever closed.
+    Arc::clone(permits).acquire_many_owned(count).await.map_err(|_| stopping())
+}
