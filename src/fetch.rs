@@ -228,8 +228,11 @@ fn signed(kind: sign::url::Kind, url: &Url, key: &SecretString) -> Url {
 
 /// Where a redirect leads.
 fn redirected(from: &Url, response: &Response) -> Result<Url, Refusal> {
-    let location = response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
-    from.join(location.ok_or(Refusal::NoUrl)?).map_err(|_| Refusal::NoUrl)
+    let location = response.headers().get(LOCATION).map(|value| value.as_bytes());
+    let location = std::str::from_utf8(location.unwrap_or_default());
+    // An empty one would be the same URL again.
+    let location = location.ok().filter(|text| !text.is_empty()).ok_or(Refusal::NoUrl)?;
+    from.join(location).map_err(|_| Refusal::NoUrl)
 }
 
 /// A refusal by the resolver comes through the client as the source of one of its own errors.

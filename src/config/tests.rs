@@ -40,6 +40,20 @@ fn a_variable_overrules_the_file_and_the_file_the_defaults() {
 }
 
 #[test]
+fn lists_of_fetch_come_from_variables_and_an_empty_variable_is_an_empty_list() {
+    let environment = [
+        ("VOD_COVER__FETCH__HOSTS", "img.example.com,127.0.0.1:8800"),
+        ("VOD_COVER__FETCH__ALLOW_NETWORKS", ""),
+        ("VOD_COVER__FETCH__URL_SIGNING__TYPE", "c-query"),
+    ];
+    let settings = load("", &environment).unwrap().fetch;
+    let hosts: Vec<_> = settings.hosts.iter().map(ToString::to_string).collect();
+    assert_eq!(hosts, ["img.example.com", "127.0.0.1:8800"]);
+    assert!(settings.allow_networks.is_empty());
+    assert_eq!(settings.url_signing.kind.map(|kind| kind.to_string()).unwrap(), "C (query)");
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     for (file, named) in [
         ("[cover]\nrulez = []", "rulez"),
@@ -52,6 +66,10 @@ fn what_is_wrong_is_named() {
         ("[queue.embedded]\nin_flight = 0", "in_flight"),
         ("[queue.embedded]\nretry = ['10s', '5s']", "retry"),
         ("[ledger]\nlease = '1s'", "ledger.lease"),
+        ("[fetch]\nhosts = ['*']", "\"*\" is no host"),
+        ("[fetch]\nallow_networks = ['lan']", "\"lan\" is no network"),
+        ("[fetch.url_signing]\ntype = 'd'", "`d`"),
+        ("[fetch.url_signing]\nkey = 'k'", "unknown field `key`"),
         ("no toml", "toml"),
     ] {
         let error = load(file, &[]).map(|_| ()).unwrap_err();

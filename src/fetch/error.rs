@@ -45,11 +45,11 @@ pub enum Refusal {
     Port { host: String, port: u16 },
     #[error("{}", forbidden(host, *address, *special))]
     Address { host: String, address: IpAddr, special: Special },
-    #[error("it leads to {scheme}:, and only http and https are fetched")]
+    #[error("it redirects to {scheme}:, and only http and https are fetched")]
     Scheme { scheme: String },
-    #[error("it leads to an address on {host} with a user name or password")]
+    #[error("it redirects to {host} with a user name or password")]
     User { host: String },
-    #[error("it leads to what is no URL")]
+    #[error("it redirects to what is no URL")]
     NoUrl,
     #[error("it redirects more than the {most} times of fetch.redirects")]
     Redirects { most: u32 },

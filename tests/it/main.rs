@@ -3,6 +3,7 @@
 mod broker;
 mod covers;
 mod faults;
+mod fetch;
 mod ledger_contract;
 mod local;
 mod pipeline;

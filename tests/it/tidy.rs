@@ -96,6 +96,19 @@ fn ports_do_not_import_adapters_and_adapters_do_not_import_one_another() {
     never("local", &["crate::vod", "crate::worker", "lapin"]);
 }
 
+/// Fetching is for the worker and for people alike, and knows of VOD only how its URLs are signed.
+#[test]
+fn fetching_knows_neither_the_worker_nor_the_vod_client() {
+    never("fetch", &["crate::worker", "crate::queue", "crate::ledger", "crate::config"]);
+    for (path, text) in module("fetch") {
+        let known = code(&text).replace("use crate::vod::sign;", "");
+        assert!(!known.contains("crate::vod"), "{path} may use vod::sign only");
+    }
+    for pure in ["fetch::address", "fetch::hosts"] {
+        never(pure, &["tokio", "reqwest", "std::fs", "fastrand", "Timestamp::now"]);
+    }
+}
+
 /// Else a wrong field name or a wrong signature would be wrong on both sides, and no test would notice.
 #[test]
 fn the_simulator_shares_no_code_with_the_client() {

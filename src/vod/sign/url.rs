@@ -11,12 +11,12 @@ use ::url::Url;
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 use md5::{Digest, Md5};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::hex;
 
 /// The signing types. Which one it is, and the key, is set on the domain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// `/path?auth_key={seconds}-{rand}-{uid}-{md5}`
