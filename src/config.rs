@@ -160,6 +160,15 @@ impl Settings {
         Caps { bytes: self.fetch.most_bytes, pixels: self.picture.most_pixels }
     }
 
+    /// How long fetching the pictures of one video may take while no other is worked on.
+    fn longest_look(&self) -> Duration {
+        let rounds = self.cover.most_pictures.div_ceil(self.fetch.concurrency.max(1));
+        match self.policies().is_ok_and(|policies| policies.look()) {
+            true => self.fetch.timeout.saturating_mul(u32::try_from(rounds).unwrap_or(u32::MAX)),
+            false => Duration::ZERO,
+        }
+    }
+
     /// What no single module can check.
     fn check(&self) -> Result<(), Error> {
         self.policies()?;
@@ -179,12 +188,12 @@ impl Settings {
             );
         }
         let call = self.vod.longest_call();
-        let inspect = self.inspect.time;
-        if self.policies()?.look() && self.ledger.lease < inspect + call + LEASE_MARGIN {
+        let look = self.longest_look();
+        if self.ledger.lease < look + call + LEASE_MARGIN && !look.is_zero() {
             return conflict(format!(
-                "ledger.lease is {:?}, but looking at pictures may take {inspect:?} (inspect.time) \
-                 and one call to VOD after that {call:?}; a video must stay locked {LEASE_MARGIN:?} \
-                 longer than that",
+                "ledger.lease is {:?}, but fetching the pictures of one video may take {look:?} \
+                 (fetch.timeout for every fetch.concurrency of cover.most_pictures) and the call to \
+                 VOD after that {call:?}; a video must stay locked {LEASE_MARGIN:?} longer than that",
                 self.ledger.lease
             ));
         }

@@ -1,15 +1,14 @@
-//! Looks at pictures: fetches each once, decodes it off the async threads, and ranks them. Bounded in time,
-//! in pictures on their way and in memory, whatever the number of events in flight. It decides nothing, and
+//! Looks at pictures: fetches each once, decodes it off the async threads, and ranks them. Bounded in
+//! pictures on their way and in memory, whatever the number of events in flight; the caller bounds its time. It decides nothing, and
 //! keeps no picture longer than it takes to look at it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use serde::Deserialize;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout_at;
 
 use crate::cover::{Candidate, CoverUrl, Finding, Seen};
 use crate::error::{Dependency, Failure, chain};
@@ -25,9 +24,6 @@ mod sight;
 #[derive(Debug, Clone, Copy, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Longest time that looking at the pictures of one event takes.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
-    pub time: Duration,
     /// Memory that all decoders together may take, in MiB.
     pub memory_mib: u32,
 }
@@ -68,8 +64,9 @@ impl Inspector {
         }))
     }
 
-    /// What is found of each candidate, in their order. Ends within [`Settings::time`]; what has not come
-    /// by then is unreachable.
+    /// What is found of each candidate, in their order. Each is fetched once, and waits for its turn; with
+    /// nothing else to do, all of it takes at most [`crate::fetch::Settings::timeout`] for every so many
+    /// pictures as may be held at once, and the time to decode them.
     pub async fn look(&self, candidates: &[Candidate]) -> Vec<Finding> {
         let findings = ranked(self.fetched(candidates.iter().map(|one| &one.url)).await);
         let mut sight = self.sight();
@@ -119,21 +116,12 @@ impl Inspector {
     }
 
     async fn fetched(&self, urls: impl Iterator<Item = &CoverUrl>) -> Vec<Looked> {
-        let limit = self.0.settings.time;
-        let deadline = Instant::now() + limit;
-        let looking = urls.map(|url| async move {
-            timeout_at(deadline.into(), self.one(url)).await.unwrap_or_else(|_| {
-                telemetry::picture("late");
-                Err(Finding::Unreachable(format!("not within the {limit:?} of inspect.time")))
-            })
+        let looking = urls.map(async |url| {
+            let held = acquire(&self.0.held, 1).await?;
+            let bytes = self.0.fetcher.get(url).await.map_err(|error| not_fetched(&error))?;
+            self.decoded(bytes, held).await
         });
         join_all(looking).await
-    }
-
-    async fn one(&self, url: &CoverUrl) -> Looked {
-        let held = acquire(&self.0.held, 1).await?;
-        let bytes = self.0.fetcher.get(url).await.map_err(|error| not_fetched(&error))?;
-        self.decoded(bytes, held).await
     }
 
     /// The permits go with the bytes to the thread that decodes them: that thread goes on when nobody

@@ -3,15 +3,16 @@
 //! and the one in the middle is sometimes blurred, black, flat or colour bars, so that choosing well can be
 //! told from choosing badly.
 
-use image::codecs::jpeg::JpegEncoder;
-use image::{ImageError, Rgb, RgbImage};
+use std::io;
+
+use mozjpeg::{ColorSpace, Compress};
 
 use super::video::{Picture, mix};
 
 pub(super) const WIDTH: u32 = 640;
 pub(super) const HEIGHT: u32 = 360;
 
-const QUALITY: u8 = 85;
+const QUALITY: f32 = 85.0;
 
 type Colour = [f32; 3];
 
@@ -52,32 +53,51 @@ impl Flaw {
 
 /// A picture as JPEG. Smart thumbnails, which VOD gives out as png and gif, are JPEG as well: no reader
 /// goes by the name. Takes some milliseconds of processor time.
-pub(super) fn jpeg(video: u64, snapshots: u8, picture: Picture) -> Result<Vec<u8>, ImageError> {
-    let image = match picture {
+pub(super) fn jpeg(video: u64, snapshots: u8, picture: Picture) -> io::Result<Vec<u8>> {
+    match picture {
         Picture::Snapshot(number) => {
             let scene = Scene::snapshot(video, number, snapshots);
-            RgbImage::from_fn(WIDTH, HEIGHT, |x, y| scene.pixel(x as f32, y as f32))
+            encoded(|x, y| scene.pixel(x as f32, y as f32))
         }
         Picture::Smart(number) => {
             // Between the snapshots, so that it is none of them.
             let scene = Scene::new(video, 2 * number, 2 * snapshots.max(number) + 1, Flaw::None);
-            RgbImage::from_fn(WIDTH, HEIGHT, |x, y| scene.pixel(x as f32, y as f32))
+            encoded(|x, y| scene.pixel(x as f32, y as f32))
         }
         // A sheet of four by four small pictures.
         Picture::Sprite => {
             let number = |tile: u8| tile % snapshots.max(1) + 1;
             let scenes: Vec<_> =
                 (0..16).map(|tile| Scene::snapshot(video, number(tile), snapshots)).collect();
-            RgbImage::from_fn(WIDTH, HEIGHT, |x, y| {
+            encoded(|x, y| {
                 let tile = (y * 4 / HEIGHT) * 4 + x * 4 / WIDTH;
                 let within = (x * 4 % WIDTH, y * 4 % HEIGHT);
                 scenes[tile as usize].pixel(within.0 as f32, within.1 as f32)
             })
         }
-    };
-    let mut bytes = Vec::with_capacity(64 * 1024);
-    JpegEncoder::new_with_quality(&mut bytes, QUALITY).encode_image(&image)?;
-    Ok(bytes)
+    }
+}
+
+/// Draws every second pixel of every second line, and doubles it both ways: pictures are made while a test
+/// waits for them, by code that is not optimised.
+fn encoded(pixel: impl Fn(u32, u32) -> [u8; 3]) -> io::Result<Vec<u8>> {
+    let mut jpeg = Compress::new(ColorSpace::JCS_RGB);
+    jpeg.set_fastest_defaults();
+    jpeg.set_size(WIDTH as usize, HEIGHT as usize);
+    jpeg.set_quality(QUALITY);
+    let mut jpeg = jpeg.start_compress(Vec::with_capacity(64 * 1024))?;
+    let mut row = Vec::with_capacity(WIDTH as usize * 3);
+    for y in (0..HEIGHT).step_by(2) {
+        row.clear();
+        for x in (0..WIDTH).step_by(2) {
+            let colour = pixel(x, y);
+            row.extend_from_slice(&colour);
+            row.extend_from_slice(&colour);
+        }
+        jpeg.write_scanlines(&row)?;
+        jpeg.write_scanlines(&row)?;
+    }
+    jpeg.finish()
 }
 
 struct Scene {
@@ -134,7 +154,7 @@ impl Scene {
         }
     }
 
-    fn pixel(&self, x: f32, y: f32) -> Rgb<u8> {
+    fn pixel(&self, x: f32, y: f32) -> [u8; 3] {
         let mut colour = self.colour(x, y);
         match self.flaw {
             Flaw::Black => colour = [4.0; 3],
@@ -145,7 +165,7 @@ impl Scene {
             Flaw::Flat => colour = colour.map(|value| 128.0 + (value - 128.0) * 0.04),
             Flaw::None | Flaw::Blurred => {}
         }
-        Rgb(colour.map(|value| value.clamp(0.0, 255.0) as u8))
+        colour.map(|value| value.clamp(0.0, 255.0) as u8)
     }
 
     /// Three lines of words, of blocks that are as hard-edged and as irregular as letters.
@@ -153,9 +173,10 @@ impl Scene {
         let (line, within) = (y / 60, y % 60);
         let (letter, stroke) = (x / 20, x % 20 / 5);
         let is_text = (2..5).contains(&line) && (12..48).contains(&within);
-        let is_word = (6..26).contains(&letter) && mix(self.grain ^ u64::from(letter)) % 6 > 0;
-        let cell = u64::from(line << 16 | letter << 8 | stroke << 4 | within / 9);
-        match is_text && is_word && stroke < 3 && mix(self.grain ^ cell) % 2 == 0 {
+        let is_word =
+            (6..26).contains(&letter) && !mix(self.grain ^ u64::from(letter)).is_multiple_of(6);
+        let cell = u64::from(((line * 64 + letter) * 4 + stroke) * 8 + within / 9);
+        match is_text && is_word && stroke < 3 && mix(self.grain ^ cell).is_multiple_of(2) {
             true => [235.0; 3],
             false => self.ground.map(|value| value * 0.4),
         }

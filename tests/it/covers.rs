@@ -21,7 +21,7 @@ fn videos(videos: u32) -> Settings {
 }
 
 /// Posts a callback as VOD does, signed by the rule of its documentation.
-async fn post(program: &Program, body: Vec<u8>) -> u16 {
+pub async fn post(program: &Program, body: Vec<u8>) -> u16 {
     let url = format!("http://{}/callback", program.intake);
     let now = Timestamp::now().as_second();
     let digest = Md5::digest(format!("{url}|{now}|{CALLBACK_KEY}"));

@@ -6,6 +6,7 @@ mod faults;
 mod fetch;
 mod ledger_contract;
 mod local;
+mod looking;
 mod pipeline;
 mod proxy;
 mod queue_contract;
