@@ -200,7 +200,8 @@ fn the_least_bad_never_replaces_a_persons_choice_and_is_recognised_after_a_crash
     assert_eq!(looking.decision().verdict, Verdict::Keep(Why::SomebodyChoseIt));
     let cover = url("c-00004.jpg");
     let event = EventKey("this".into());
-    looking.video.intention = Some(Intention { cover: cover.clone(), rule: Rule::LeastBad, event });
+    looking.video.intention =
+        Some(Intention { cover: cover.clone(), rule: Some(Rule::LeastBad), event });
     looking.video.current = CurrentCover::Is(cover);
     let verdict = looking.decision().verdict;
     assert!(matches!(verdict, Verdict::IsSet { rule: Rule::LeastBad, .. }), "{verdict:?}");
