@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::cover::policy::Policies;
 use crate::cover::select::{self, Step};
 use crate::cover::{
-    Case, CoverUrl, Current, Decision, Evidence, Intention, Outcome, Policy, Record, Rule, Verdict,
+    Case, Current, Decision, Evidence, Intention, Outcome, Policy, Record, Verdict,
 };
 use crate::error::{Class, Dependency, Failure, Reason, chain};
 use crate::event::{self, Event, SnapshotsReady, VideoId};
@@ -27,8 +27,10 @@ use crate::queue::Message;
 use crate::{telemetry, vod};
 
 mod ending;
+mod operator;
 
 pub use ending::{Handled, Observer, Report};
+pub use operator::Unfinished;
 
 /// Starts of one event that may end without a word before it is suspected of killing its process. Every
 /// event that was in flight counts one as well, so suspects are handled one at a time from then on, which
@@ -171,8 +173,11 @@ impl Worker {
     ) -> Result<Handled, Failure> {
         let (handled, lease, outcome) = match &decision.verdict {
             Verdict::Set { cover, rule } => {
-                let lease = self.set(event, cover, *rule, lease).await?;
-                (Handled::Set, lease, Outcome::Set { cover: cover.clone(), rule: *rule })
+                let (cover, rule) = (cover.clone(), *rule);
+                let event = event.key.clone();
+                let intention = Intention { cover: cover.clone(), rule: Some(rule), event };
+                let lease = self.write(&intention, lease).await?;
+                (Handled::Set, lease, Outcome::Set { cover, rule })
             }
             Verdict::IsSet { cover, rule } => {
                 (Handled::WasSet, lease, Outcome::Set { cover: cover.clone(), rule: *rule })
@@ -242,27 +247,20 @@ impl Worker {
 
     /// Announces the write, checks that there is time for it, and makes it. Whatever fails, the
     /// intention stays on record, and the next attempt looks at the cover before it writes.
-    async fn set(
-        &self,
-        event: &SnapshotsReady,
-        cover: &CoverUrl,
-        rule: Rule,
-        lease: Lease,
-    ) -> Result<Lease, Failure> {
-        let intention =
-            Intention { cover: cover.clone(), rule: Some(rule), event: event.key.clone() };
-        let lease = self.ledger.intend(lease, &intention, self.lease).await?;
+    async fn write(&self, intention: &Intention, lease: Lease) -> Result<Lease, Failure> {
+        let lease = self.ledger.intend(lease, intention, self.lease).await?;
         let left = lease.deadline.saturating_duration_since(Instant::now());
-        let writing = self.vod.update_video_info(&event.video, cover);
+        let video = &lease.key.video.clone();
+        let writing = self.vod.update_video_info(video, &intention.cover);
         let written = match left < self.call {
-            true => Err(too_slow(&event.video, self.lease)),
+            true => Err(too_slow(video, self.lease)),
             false => match tokio::time::timeout_at(lease.deadline.into(), writing).await {
                 Ok(Ok(())) => {
                     self.unknown.store(0, Ordering::Relaxed);
                     Ok(())
                 }
                 Ok(Err(error)) => Err(Failure::from(error)),
-                Err(_) => Err(too_slow(&event.video, self.lease)),
+                Err(_) => Err(too_slow(video, self.lease)),
             },
         };
         match written {

@@ -96,6 +96,10 @@ impl Report {
         }
     }
 
+    fn note(&mut self, what: &str, text: &str) {
+        println!("note    {what}: {text}");
+    }
+
     fn warn(&mut self, what: &str, text: &str) {
         println!("warning {what}: {text}");
     }
@@ -159,6 +163,10 @@ async fn account(settings: &Settings, report: &mut Report) {
         let result = result.map(|()| "permitted".into()).map_err(|error| chain(&error));
         report.line(&format!("vod {operation}"), result);
     }
+    report.note(
+        "vod CreateUploadImage",
+        "not asked, because asking leaves a picture without content; only `set --image` needs it",
+    );
     if settings.vod.pace {
         let percent = settings.vod.quota_share * 100.0;
         report.line("quota", Ok(format!("this process may use {percent:.0}% of the account's")));

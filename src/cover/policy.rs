@@ -161,6 +161,19 @@ impl Policies {
         self.default.looks() || self.overrides.iter().any(|(_, policy)| policy.looks())
     }
 
+    /// This rule alone, by the operator's word: whose the current cover is does not matter, and neither
+    /// does what a picture looks like that is named by its position.
+    pub fn only(&self, rule: Rule) -> Policy {
+        Policy {
+            name: "operator".into(),
+            rules: vec![rule],
+            gate: false,
+            read_current: false,
+            overwrite_manual: true,
+            ..self.default.clone()
+        }
+    }
+
     /// The policy for one event's video.
     pub fn of(&self, event: &SnapshotsReady) -> &Policy {
         let matching = self.overrides.iter().find(|(conditions, _)| conditions.hold(event));

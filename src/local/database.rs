@@ -70,7 +70,9 @@ impl Database {
             .spawn(move || {
                 serve(&connection, waiting, &report);
                 drop(connection);
-                drop(lock);
+                // Not merely closed: a child process that is just being started has it open as well.
+                // Should it fail, closing it is what is left to be done.
+                let _ = lock.map(|lock| lock.unlock());
             })
             .map_err(|source| OpenError::Thread { path: path.to_owned(), source })?;
         Ok(Self { jobs: Some(jobs), thread: Some(thread), wrong })

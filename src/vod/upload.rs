@@ -18,6 +18,7 @@ use super::error::PUT_OBJECT;
 use super::{Client, Error, Operation, Parameters, call, http, odd, sign, wire};
 use crate::cover::CoverUrl;
 use crate::error::Class;
+use crate::picture::Format;
 
 mod ticket;
 
@@ -28,13 +29,13 @@ use ticket::Wishes;
 const SLOWEST: usize = 32 * 1024;
 
 impl Client {
-    /// CreateUploadImage: the right to upload one picture of this kind (`jpg`, `png`) as a cover. The
-    /// title is for people in VOD's console, and at most 128 bytes long.
+    /// CreateUploadImage: the right to upload one picture of this format as a cover. The title is for
+    /// people in VOD's console, and at most 128 bytes long.
     /// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-createuploadimage>
-    pub async fn create_upload_image(&self, ext: &str, title: &str) -> Result<Ticket, Error> {
+    pub async fn create_upload_image(&self, format: Format, title: &str) -> Result<Ticket, Error> {
         let operation = Operation::CreateUploadImage;
         let parameters = Parameters::from([
-            ("ImageExt", ext.to_owned()),
+            ("ImageExt", format.extension().to_owned()),
             ("ImageType", "cover".to_owned()),
             ("Title", title.to_owned()),
         ]);
@@ -51,21 +52,20 @@ impl Client {
     pub async fn upload_cover(
         &self,
         picture: &Bytes,
-        ext: &str,
-        content_type: &str,
+        format: Format,
         title: &str,
     ) -> Result<CoverUrl, Error> {
-        let mut ticket = self.create_upload_image(ext, title).await?;
+        let mut ticket = self.create_upload_image(format, title).await?;
         let (mut renewed, mut repeated) = (false, 0);
         loop {
-            let error = match self.put(&ticket, picture, content_type).await {
+            let error = match self.put(&ticket, picture, format).await {
                 Ok(()) => return Ok(ticket.image),
                 Err(error) => error,
             };
             tracing::debug!(operation = PUT_OBJECT, reason = %error.reason(), "an upload failed");
             if error.is_about_the_ticket() && !renewed {
                 renewed = true;
-                ticket = self.create_upload_image(ext, title).await?;
+                ticket = self.create_upload_image(format, title).await?;
             } else if error.class() == Class::Transient && repeated < self.inner.settings.retries {
                 tokio::time::sleep(call::backoff(repeated)).await;
                 repeated += 1;
@@ -76,7 +76,7 @@ impl Client {
     }
 
     /// PutObject. <https://www.alibabacloud.com/help/en/oss/developer-reference/putobject>
-    async fn put(&self, ticket: &Ticket, picture: &Bytes, content_type: &str) -> Result<(), Error> {
+    async fn put(&self, ticket: &Ticket, picture: &Bytes, format: Format) -> Result<(), Error> {
         let settings = &self.inner.settings;
         let transfer = Duration::from_secs((picture.len() / SLOWEST) as u64);
         let time = settings.timeout + transfer;
@@ -86,7 +86,7 @@ impl Client {
             region: &ticket.region,
             bucket: &ticket.bucket,
             key: &ticket.key,
-            content_type,
+            content_type: format.content_type(),
             content_md5: Some(&content_md5),
         };
         let broken_off = |error| call::broken_off(PUT_OBJECT, error);

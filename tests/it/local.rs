@@ -435,3 +435,32 @@ async fn depth(queue: &Local) -> (u64, u64, u64) {
     let Depth { ready, delayed, dead } = queue.depth().await.unwrap();
     (ready, delayed, dead)
 }
+
+#[tokio::test]
+async fn the_ledger_beside_a_worker_shares_its_leases_and_is_not_in_its_way() {
+    let place = OwnFile::new();
+    let claim = async |local: &Local, who| local.claim(&key("e", None), who, LONG).await.unwrap();
+    let (one, two) = (owner(), owner());
+
+    // Nobody works: leases are those of the dead, unless another such ledger is open.
+    let first = Local::open_beside(&place.settings()).unwrap();
+    let second = Local::open_beside(&place.settings()).unwrap();
+    assert!(matches!(claim(&first, one).await, Claim::Acquired { .. }));
+    assert!(matches!(claim(&second, two).await, Claim::Busy { .. }));
+    drop(second);
+    let second = Local::open_beside(&place.settings()).unwrap();
+    assert!(matches!(claim(&second, two).await, Claim::Busy { .. }));
+    let error = Local::open(&place.settings()).err().expect("opened");
+    assert!(matches!(error, OpenError::Locked { .. }), "{error}");
+    assert!(second.next().await.is_err(), "it takes no messages");
+    drop((first, second));
+
+    let worker = place.open();
+    assert!(matches!(claim(&worker, one).await, Claim::Acquired { .. }));
+    let beside = Local::open_beside(&place.settings()).unwrap();
+    assert!(matches!(claim(&beside, two).await, Claim::Busy { .. }));
+    let Claim::Acquired { lease, .. } = claim(&worker, one).await else { panic!("not ours") };
+    worker.release(lease).await.unwrap();
+    assert!(matches!(claim(&beside, two).await, Claim::Acquired { .. }));
+    assert!(matches!(claim(&worker, one).await, Claim::Busy { .. }));
+}

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use vod_cover::cover::{CoverUrl, CurrentCover, ImageFormat};
 use vod_cover::error::{Class, Dependency, Failure};
 use vod_cover::event::VideoId;
+use vod_cover::picture::Format;
 use vod_cover::vod::Error;
 
 mod credentials;
@@ -284,4 +287,35 @@ async fn a_throttled_operation_is_tried_once_more_and_then_held_back() {
     assert!(matches!(&error, Error::Paced { .. }), "{error}");
     assert!(matches!(error.class(), Class::Deferred { after } if after.as_secs() > 50));
     assert_eq!(server.seen().len(), 3);
+}
+
+#[tokio::test]
+async fn a_ticket_for_an_upload_is_read_also_as_the_oldest_sample_wraps_it() {
+    let server = Server::start(|_, number| {
+        let encode = |value: serde_json::Value| STANDARD.encode(value.to_string());
+        let answer = json!({
+            "RequestId": "25818875-5F78-4AF6-D7393642CA58****",
+            "ImageId": "93ab850b4f6f44eab54b6e91d24d****",
+            "ImageURL": "http://example.aliyundoc.com/cover/2017-34DB-4F4C-9373-003AA060****.png",
+            "FileURL": "http://outin.oss-cn-shanghai.aliyuncs.com/cover/2017-34DB.png",
+            "UploadAddress": encode(json!({"Endpoint": "https://oss-cn-shanghai.aliyuncs.com",
+                "Bucket": "outin-1", "FileName": "cover/2017-34DB.png"})),
+            "UploadAuth": encode(json!({"AccessKeyId": "STS.x", "AccessKeySecret": "s",
+                "SecurityToken": "t", "Expiration": "3600"})),
+        });
+        ok(if number == 0 { answer } else { json!({ "CreateUploadImageResponse": answer }) })
+    })
+    .await;
+    let client = server.client();
+    for _ in 0..2 {
+        let ticket = client.create_upload_image(Format::Png, "Cover of 1").await.expect("read");
+        assert_eq!(
+            ticket.image.as_str(),
+            "http://example.aliyundoc.com/cover/2017-34DB-4F4C-9373-003AA060****.png"
+        );
+    }
+    let request = &server.seen()[0];
+    for (name, value) in [("ImageType", "cover"), ("ImageExt", "png"), ("Title", "Cover of 1")] {
+        assert_eq!(request.query(name), value, "{name}");
+    }
 }
