@@ -32,6 +32,7 @@ pub struct Settings {
     pub cover: policy::Settings,
     pub ownership: policy::Ownership,
     pub picture: picture::Settings,
+    pub limits: picture::conform::Limits,
     pub vod: vod::Settings,
     pub queue: Queue,
     pub ledger: Ledger,
