@@ -70,7 +70,7 @@ fn fetcher(settings: &Settings) -> Result<Fetcher, fetch::SettingsError> {
 
 fn inspector(settings: &Settings) -> Result<Inspector, fetch::SettingsError> {
     let most = settings.fetch.concurrency;
-    Ok(Inspector::new(fetcher(settings)?, most, settings.caps(), settings.inspect))
+    Ok(Inspector::new(fetcher(settings)?, most, settings.caps(), settings.limits, settings.inspect))
 }
 
 /// What every way of handling events needs, as the configuration names it.

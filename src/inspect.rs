@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::cover::{Candidate, CoverUrl, Finding, Seen};
 use crate::error::{Dependency, Failure, chain};
 use crate::fetch::{self, Fetcher};
+use crate::picture::conform::{Limits, satisfies};
 use crate::picture::score::{Look, look, rank};
 use crate::picture::{self, Caps, Facts};
 use crate::telemetry;
@@ -26,6 +27,8 @@ mod sight;
 pub struct Settings {
     /// Memory that all decoders together may take, in MiB.
     pub memory_mib: u32,
+    /// Whether a snapshot that breaks the limits for uploaded covers has a defect.
+    pub limits: bool,
 }
 
 /// Cheap to clone; clones share every bound.
@@ -35,7 +38,9 @@ pub struct Inspector(Arc<Inner>);
 struct Inner {
     fetcher: Fetcher,
     caps: Caps,
-    settings: Settings,
+    /// What a snapshot has to satisfy, if anything.
+    limits: Option<Limits>,
+    memory_mib: u32,
     /// One for each picture whose bytes are held, from before it is fetched until it is decoded.
     held: Arc<Semaphore>,
     /// One for each decoder that may run.
@@ -50,13 +55,20 @@ type Looked = Result<(Facts, Look), Finding>;
 
 impl Inspector {
     /// `most` is how many pictures may be held at once, each of at most `caps.bytes`.
-    pub fn new(fetcher: Fetcher, most: usize, caps: Caps, settings: Settings) -> Self {
+    pub fn new(
+        fetcher: Fetcher,
+        most: usize,
+        caps: Caps,
+        limits: Limits,
+        settings: Settings,
+    ) -> Self {
         let permits = |count: usize| Arc::new(Semaphore::new(count.min(Semaphore::MAX_PERMITS)));
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self(Arc::new(Inner {
             fetcher,
             caps,
-            settings,
+            limits: settings.limits.then_some(limits),
+            memory_mib: settings.memory_mib,
             held: permits(most),
             decoders: permits(cores),
             memory: permits(settings.memory_mib as usize),
@@ -68,7 +80,7 @@ impl Inspector {
     /// nothing else to do, all of it takes at most [`crate::fetch::Settings::timeout`] for every so many
     /// pictures as may be held at once, and the time to decode them.
     pub async fn look(&self, candidates: &[Candidate]) -> Vec<Finding> {
-        let findings = ranked(self.fetched(candidates.iter().map(|one| &one.url)).await);
+        let findings = self.ranked(self.fetched(candidates.iter().map(|one| &one.url)).await);
         let mut sight = self.sight();
         match candidates.first() {
             _ if findings.iter().any(|finding| finding.seen().is_some()) => sight.saw(),
@@ -84,7 +96,7 @@ impl Inspector {
             let held = acquire(&self.0.held, 1).await?;
             self.decoded(bytes, held).await
         });
-        ranked(join_all(looking).await)
+        self.ranked(join_all(looking).await)
     }
 
     /// The failure of an event that waits for pictures. An outage after several different videos in a row
@@ -130,7 +142,7 @@ impl Inspector {
         let (inner, caps) = (&self.0, self.0.caps);
         let facts = picture::facts(&bytes, &caps).map_err(|error| bad(chain(&error)))?;
         let mib = u32::try_from(picture::memory(&facts).div_ceil(1 << 20)).unwrap_or(u32::MAX);
-        let most = inner.settings.memory_mib;
+        let most = inner.memory_mib;
         if mib > most {
             return Err(bad(format!(
                 "decoding it may take {mib} MiB, more than the {most} of inspect.memory_mib"
@@ -159,26 +171,30 @@ impl Inspector {
         }
     }
 
+    /// Scores are relative to one another, so they come last.
+    fn ranked(&self, looked: Vec<Looked>) -> Vec<Finding> {
+        let looks: Vec<Look> = looked.iter().flatten().map(|(_, look)| look.clone()).collect();
+        let mut scores = rank(&looks).into_iter();
+        let finding = |looked: Looked| {
+            let facts = match looked {
+                Ok((facts, _)) => facts,
+                Err(finding) => return finding,
+            };
+            let Some(score) = scores.next() else { return bad("it has no score".into()) };
+            let mut defects: Vec<_> = score.defects.iter().map(ToString::to_string).collect();
+            let broken = self.0.limits.is_some_and(|limits| satisfies(&facts, &limits).is_err());
+            if broken {
+                defects.push("beyond the limits".into());
+            }
+            defects.iter().for_each(|defect| telemetry::picture_defect(defect));
+            Finding::Seen(Seen { score: score.score, defects, facts, features: score.features })
+        };
+        looked.into_iter().map(finding).collect()
+    }
+
     fn sight(&self) -> MutexGuard<'_, Sight> {
         self.0.sight.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Scores are relative to one another, so they come last.
-fn ranked(looked: Vec<Looked>) -> Vec<Finding> {
-    let looks: Vec<Look> = looked.iter().flatten().map(|(_, look)| look.clone()).collect();
-    let mut scores = rank(&looks).into_iter();
-    let finding = |looked: Looked| {
-        let facts = match looked {
-            Ok((facts, _)) => facts,
-            Err(finding) => return finding,
-        };
-        let Some(score) = scores.next() else { return bad("it has no score".into()) };
-        let defects: Vec<_> = score.defects.iter().map(ToString::to_string).collect();
-        defects.iter().for_each(|defect| telemetry::picture_defect(defect));
-        Finding::Seen(Seen { score: score.score, defects, facts, features: score.features })
-    };
-    looked.into_iter().map(finding).collect()
 }
 
 /// What a setting or a key keeps from being seen is no verdict on the picture either.

@@ -43,8 +43,17 @@ impl Finding {
         match self {
             Self::Seen(seen) if seen.defects.is_empty() => None,
             Self::Seen(seen) => Some(format!("is {}", seen.defects.join(" and "))),
-            Self::Bad(why) => Some(format!("cannot be used ({why})")),
-            Self::Unreachable(why) => Some(format!("could not be looked at ({why})")),
+            Self::Bad(_) => Some("cannot be used".into()),
+            Self::Unreachable(_) => Some("could not be looked at".into()),
+        }
+    }
+
+    /// The same with the cause, which may be long.
+    pub fn flaw_and_cause(&self) -> Option<String> {
+        let flaw = self.flaw()?;
+        match self {
+            Self::Seen(_) => Some(flaw),
+            Self::Bad(why) | Self::Unreachable(why) => Some(format!("{flaw} ({why})")),
         }
     }
 }

@@ -17,8 +17,8 @@ pub struct Policy {
     pub format: Option<ImageFormat>,
     /// Whether rules that go by position look at the picture, and pass over one with defects.
     pub gate: bool,
-    /// Attempts at an event that wait for pictures that cannot be had; on the last of them such a
-    /// picture counts as rejected, if another one could be seen.
+    /// Attempts at an event until pictures that cannot be had are passed over for one that is usable.
+    /// Without a usable one they are waited for to the end.
     pub patience: u32,
     /// Pictures of one set that are looked at, at the most.
     pub most_pictures: usize,

@@ -39,7 +39,7 @@ pub fn next(policy: &Policy, case: &Case<'_>, seen: &Evidence) -> Step {
     let pictures = seen.pictures.as_ref().map(|findings| Pictures {
         candidates: case.candidates,
         findings,
-        // On the last attempt that waits, what cannot be had counts as rejected.
+        // On the last attempt that waits, what cannot be had is passed over for one that is usable.
         patient: case.attempts.saturating_add(1) < policy.patience,
     });
     for &rule in &policy.rules {
@@ -103,6 +103,10 @@ fn least_bad(
     let Some((candidate, score)) = pictures.highest() else {
         return Step::TryAgain(pictures.none_seen());
     };
+    // One that is all right may be among those that could not be had.
+    if let Some(why) = pictures.unreachable() {
+        return Step::TryAgain(why);
+    }
     if seen.current.is_none() && must_read(policy, case) {
         return Step::AskCurrent;
     }

@@ -5,13 +5,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
+use vod_cover::cover::Finding;
 use vod_cover::sim::{Kind, NewVideo, Settings};
 
 use crate::covers::post;
 use crate::wait::eventually;
+use crate::worker::inspector;
 use crate::world::{Program, World};
 
-const SOON: Duration = Duration::from_secs(90);
+const SOON: Duration = Duration::from_secs(180);
 /// After a fault has ended, everything works again by itself within this time.
 const RECOVERY: Duration = Duration::from_secs(15);
 
@@ -20,7 +22,9 @@ async fn looking(rules: &str, settings: Settings) -> World {
     let mut world = World::embedded(Settings { qps: false, ..settings }).await;
     world.set("VOD_COVER__COVER__RULES", rules);
     world.set("VOD_COVER__COVER__GATE", "true");
-    world.set("VOD_COVER__LEDGER__LEASE", "30s");
+    // The simulator draws while one waits, and this machine may have other things to do.
+    world.set("VOD_COVER__FETCH__TIMEOUT", "20s");
+    world.set("VOD_COVER__LEDGER__LEASE", "60s");
     world
 }
 
@@ -204,7 +208,9 @@ async fn a_video_of_which_nothing_can_be_seen_is_a_dead_letter_and_holds_nobody_
 async fn covers_are_chosen_although_many_pictures_are_broken_slow_or_cut_off() {
     for kind in [Kind::Garbage, Kind::NotFound, Kind::ResetAfterApply, Kind::Timeout] {
         let mut world = looking("best", videos(0)).await;
-        world.set("VOD_COVER__FETCH__TIMEOUT", "2s");
+        if kind == Kind::Timeout {
+            world.set("VOD_COVER__FETCH__TIMEOUT", "5s");
+        }
         let fault = format!("GetPicture:{}=0.3", kind.name());
         world.sim.set_faults(vec![fault.parse().unwrap()]);
         let program = world.run(&[]).await;
@@ -239,7 +245,7 @@ async fn memory_is_bounded_whatever_the_number_of_events_in_flight() {
     world.set("VOD_COVER__FETCH__CONCURRENCY", "64");
     world.set("VOD_COVER__INSPECT__MEMORY_MIB", "40");
     // Decoding is slow in code that is not optimised.
-    world.set("VOD_COVER__LEDGER__LEASE", "90s");
+    world.set("VOD_COVER__LEDGER__LEASE", "170s");
     let program = world.run(&[]).await;
     for _ in 0..8 {
         let video = world.sim.add_video(NewVideo::default()).unwrap();
@@ -266,4 +272,29 @@ fn large_png() -> Vec<u8> {
     let format = image::ImageFormat::Png;
     image::write_buffer_with_format(&mut png, &pixels, size.0, size.1, size.2, format).unwrap();
     png.into_inner()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_picture_has_its_finding_in_their_order() {
+    let png = bytes::Bytes::from(large_png());
+    let truncated = png.slice(..png.len() / 2);
+    let page = bytes::Bytes::from_static(b"<html><body>Please log in</body></html>");
+    let given = vec![png.clone(), bytes::Bytes::new(), page, truncated, png];
+    let found = |more: &[(&str, &str)]| {
+        let environment = more.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let settings = vod_cover::config::Settings::load(None, &environment.collect()).unwrap();
+        let (inspector, given) = (inspector(&settings), given.clone());
+        async move { inspector.judge(given).await }
+    };
+    let all = found(&[]).await;
+    assert!(matches!(&all[0], Finding::Seen(seen) if seen.facts.width == 1920), "{:?}", all[0]);
+    assert_eq!(all[0], all[4], "the same picture");
+    assert!(all[1..4].iter().all(|bad| matches!(bad, Finding::Bad(_))), "{all:?}");
+    let poor = found(&[("VOD_COVER__INSPECT__MEMORY_MIB", "20")]).await;
+    let why = |why: &str| why.contains("inspect.memory_mib");
+    assert!(matches!(&poor[0], Finding::Bad(bad) if why(bad)), "{:?}", poor[0]);
+    let limited = [("VOD_COVER__INSPECT__LIMITS", "true"), ("VOD_COVER__LIMITS__WIDTH", "1280")];
+    let limited = found(&limited).await.remove(0);
+    let defects = limited.seen().unwrap().defects.clone();
+    assert!(defects.contains(&"beyond the limits".to_owned()), "{defects:?}");
 }

@@ -46,9 +46,10 @@ fn worker(sim: &Simulator, ledger: Arc<dyn Ledger>) -> Worker {
     }
 }
 
-fn inspector(settings: &Settings) -> Inspector {
+pub fn inspector(settings: &Settings) -> Inspector {
     let fetcher = Fetcher::new(&settings.fetch, None).unwrap();
-    Inspector::new(fetcher, settings.fetch.concurrency, settings.caps(), settings.inspect)
+    let (most, caps) = (settings.fetch.concurrency, settings.caps());
+    Inspector::new(fetcher, most, caps, settings.limits, settings.inspect)
 }
 
 fn open(path: &Path) -> Arc<Local> {

@@ -37,10 +37,8 @@ pub(super) fn wanted(policy: &Policy, candidates: &[Candidate]) -> Vec<Candidate
 impl<'a> Pictures<'a> {
     /// The usable one with the highest score; among equals the earliest.
     pub fn best(&self, trace: &mut Vec<String>) -> Found<'a> {
-        if self.patient
-            && let Some((candidate, why)) = self.unreachable().next()
-        {
-            return Found::Unreachable(self.cause(candidate, why));
+        if let Some(why) = self.unreachable().filter(|_| self.patient) {
+            return Found::Unreachable(why);
         }
         let usable = self.seen().filter(|(_, seen)| seen.defects.is_empty());
         let Some((candidate, seen)) = highest(usable) else {
@@ -91,7 +89,7 @@ impl<'a> Pictures<'a> {
                 return Found::Unreachable(self.cause(candidate, why));
             }
             if note.is_empty() {
-                let flaw = finding.flaw().unwrap_or_default();
+                let flaw = finding.flaw_and_cause().unwrap_or_default();
                 note = format!("{rule}: snapshot {} of {} {flaw}", candidate.number, self.set());
             }
         }
@@ -104,11 +102,21 @@ impl<'a> Pictures<'a> {
         highest(self.seen()).map(|(candidate, seen)| (candidate, seen.score))
     }
 
+    /// The first that could not be had, and why.
+    pub fn unreachable(&self) -> Option<String> {
+        self.looked_at().find_map(|(candidate, finding)| match finding {
+            Finding::Unreachable(why) => Some(self.cause(candidate, why)),
+            Finding::Seen(_) | Finding::Bad(_) => None,
+        })
+    }
+
     /// Why none of them was seen.
     pub fn none_seen(&self) -> String {
         let first = |wanted: fn(&Finding) -> bool| {
             let mut found = self.looked_at().filter(|(_, finding)| wanted(finding));
-            found.next().and_then(|(candidate, finding)| Some((candidate.number, finding.flaw()?)))
+            found.next().and_then(|(candidate, finding)| {
+                Some((candidate.number, finding.flaw_and_cause()?))
+            })
         };
         let first = first(|finding| matches!(finding, Finding::Unreachable(_)))
             .or_else(|| first(|finding| matches!(finding, Finding::Bad(_))));
@@ -146,13 +154,6 @@ impl<'a> Pictures<'a> {
 
     fn seen(&self) -> impl Iterator<Item = (&'a Candidate, &'a Seen)> {
         self.looked_at().filter_map(|(candidate, finding)| Some((candidate, finding.seen()?)))
-    }
-
-    fn unreachable(&self) -> impl Iterator<Item = (&'a Candidate, &'a str)> {
-        self.looked_at().filter_map(|(candidate, finding)| match finding {
-            Finding::Unreachable(why) => Some((candidate, why.as_str())),
-            Finding::Seen(_) | Finding::Bad(_) => None,
-        })
     }
 
     fn cause(&self, candidate: &Candidate, why: &str) -> String {

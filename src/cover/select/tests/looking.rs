@@ -231,12 +231,17 @@ fn what_cannot_be_had_is_waited_for_if_it_matters() {
 }
 
 #[test]
-fn on_the_last_attempt_that_waits_it_counts_as_rejected_if_another_was_seen() {
+fn on_the_last_attempt_that_waits_it_is_passed_over_if_another_is_usable() {
     let mut looking = Looking::at("best", "90 ?refused 80");
     looking.attempts = 1;
     assert!(looking.waits().is_some());
     looking.attempts = 2;
     assert_eq!(looking.chosen(), Some((1, "best".into())));
+    let mut bad = Looking::at("best middle", "black:0 ?refused dark:30");
+    let mut keep = Looking::at("best keep", "black:0 ?refused dark:30");
+    (bad.attempts, keep.attempts) = (50, 50);
+    assert!(bad.waits().is_some(), "it may be the one that is all right");
+    assert_eq!(keep.decision().verdict, Verdict::Keep(Why::RuleSaysSo));
     let mut none = Looking::at("best middle", "!404 ?refused !html");
     for attempts in [2, 50] {
         none.attempts = attempts;
@@ -265,6 +270,7 @@ fn the_notes_read_well() {
             "best: snapshot 3 of 6, score 87; first is black",
         ),
         ("best", "60 70 87 blurred:20 50", "best: snapshot 3 of 5, score 87"),
+        ("best", "!404 87", "best: snapshot 2 of 2, score 87; first cannot be used"),
         (
             "best",
             "black:0 87 60 blurred:20 50 40",
@@ -355,10 +361,11 @@ proptest! {
         (looking.findings, looking.attempts) = (findings, attempts);
         let target = rule.parse::<Rule>().unwrap().target(&looking.video.candidates).unwrap();
         let Step::Decided(decision) = looking.end().0 else {
-            // Only for one that cannot be had, and with patience or nothing else seen.
-            let none_seen = looking.findings.iter().all(|finding| finding.seen().is_none());
-            let missing = |one: &Finding| matches!(one, Finding::Unreachable(_));
-            prop_assert!(none_seen || attempts < 2 && looking.findings.iter().any(missing));
+            // Only for one that cannot be had, and with patience or nothing usable; or nothing was seen.
+            let any = |wanted: fn(&Finding) -> bool| looking.findings.iter().any(wanted);
+            let missing = any(|one| matches!(one, Finding::Unreachable(_)));
+            let waits = missing && (attempts < 2 || !any(Finding::is_usable) || target >= looking.findings.len());
+            prop_assert!(waits || !any(|one| one.seen().is_some()));
             return Ok(());
         };
         let Some((number, by)) = looking.chosen() else { return Ok(()) };
