@@ -32,6 +32,7 @@ pub struct Settings {
     pub ownership: policy::Ownership,
     pub picture: picture::Settings,
     pub inspect: inspect::Settings,
+    pub limits: picture::conform::Limits,
     pub vod: vod::Settings,
     pub fetch: fetch::Settings,
     pub queue: Queue,

@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use image::metadata::Orientation;
 use serde::Deserialize;
 
+pub mod conform;
 mod jpeg;
 mod other;
 mod pixels;
@@ -110,6 +111,8 @@ pub enum BadPicture {
     Truncated(Format),
     #[error("the {0} is broken: {1}")]
     Broken(Format, String),
+    #[error("it does not fit into {0} bytes in any size; raise limits.bytes")]
+    Unfit(usize),
 }
 
 /// Reads the header only, and checks it against `caps`. The rest may still turn out to be broken.

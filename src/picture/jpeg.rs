@@ -4,12 +4,15 @@
 
 use image::RgbImage;
 use image::metadata::Orientation;
-use mozjpeg::{ColorSpace, DctMethod, Decompress};
+use mozjpeg::{ColorSpace, DctMethod, Decompress, Marker};
 
 use super::pixels::{Colour, Pixels};
 use super::{BadPicture, Format};
 
 mod strict;
+mod write;
+
+pub(super) use write::{Chroma, encode};
 
 /// libjpeg's time grows with scans times pixels, and a scan takes but a few bytes of a file. Encoders
 /// write about ten. <https://libjpeg-turbo.org/pmwiki/uploads/About/TwoIssueswiththeJPEGStandard.pdf>
@@ -32,7 +35,6 @@ pub(super) enum Care {
     /// What can be had at the least cost, in the colours that the file has.
     Fast,
     /// The best that libjpeg has, in RGB.
-    #[expect(dead_code)]
     Best,
 }
 
@@ -86,8 +88,9 @@ pub(super) fn decode(
         return Err(unsupported("a JPEG of more than 100 scans"));
     }
     super::guarded(Format::Jpeg, || {
-        let mut decoder =
-            Decompress::builder().with_err(strict::errors()).from_mem(bytes).map_err(failed)?;
+        let kept: &[Marker] = if care == Care::Best { &[Marker::APP(2)] } else { &[] };
+        let builder = Decompress::builder().with_markers(kept).with_err(strict::errors());
+        let mut decoder = builder.from_mem(bytes).map_err(failed)?;
         if decoder.size() != (frame.width as usize, frame.height as usize) {
             return Err(broken("it has frames of different sizes"));
         }
@@ -96,6 +99,8 @@ pub(super) fn decode(
             decoder.dct_method(DctMethod::IntegerFast);
             decoder.do_fancy_upsampling(false);
         }
+        let profile = decoder.markers().find_map(|marker| marker.data.strip_prefix(PROFILE));
+        let profile = profile.map(<[u8]>::to_vec);
         let stored = decoder.color_space();
         let wanted = match (stored, care) {
             (ColorSpace::JCS_GRAYSCALE, _) => ColorSpace::JCS_GRAYSCALE,
@@ -118,9 +123,13 @@ pub(super) fn decode(
         };
         let image =
             RgbImage::from_raw(width, height, rgb).ok_or_else(|| broken("it lacks rows"))?;
-        Ok(Pixels { colour, image })
+        Ok(Pixels { colour, image, profile })
     })
 }
+
+/// How the marker APP2 begins that holds a whole ICC profile: it is number 1 of 1.
+/// <https://www.color.org/technotes/ICC-Technote-ProfileEmbedding.pdf>
+const PROFILE: &[u8] = b"ICC_PROFILE\0\x01\x01";
 
 const TRUNCATED: BadPicture = BadPicture::Truncated(Format::Jpeg);
 

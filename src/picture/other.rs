@@ -18,13 +18,19 @@ pub(super) fn header(bytes: &[u8], format: Format) -> Result<(u32, u32, Orientat
     Ok((width, height, decoder.orientation().unwrap_or(Orientation::NoTransforms)))
 }
 
-/// The picture as stored, not turned.
-pub(super) fn decode(bytes: &[u8], facts: &Facts) -> Result<DynamicImage, BadPicture> {
+/// The picture as stored, not turned, and its ICC profile.
+pub(super) fn decode(
+    bytes: &[u8],
+    facts: &Facts,
+) -> Result<(DynamicImage, Option<Vec<u8>>), BadPicture> {
     let mut decoder = open(bytes, facts.format)?;
+    // One that cannot be read is as good as none.
+    let profile = decoder.icc_profile().unwrap_or_default();
     let mut limits = Limits::no_limits();
     limits.max_alloc = Some(memory(facts));
     decoder.set_limits(limits).map_err(|error| bad(facts.format, error))?;
-    DynamicImage::from_decoder(decoder).map_err(|error| bad(facts.format, error))
+    let image = DynamicImage::from_decoder(decoder).map_err(|error| bad(facts.format, error))?;
+    Ok((image, profile))
 }
 
 fn open<'a>(bytes: &'a [u8], format: Format) -> Result<Box<dyn ImageDecoder + 'a>, BadPicture> {

@@ -15,14 +15,14 @@ pub(super) enum Colour {
 pub(super) struct Pixels {
     pub colour: Colour,
     pub image: RgbImage,
+    /// The ICC profile, if it was asked for and is there.
+    pub profile: Option<Vec<u8>>,
 }
 
-impl Pixels {
-    pub fn turned(self, orientation: Orientation) -> Self {
-        let mut image = DynamicImage::ImageRgb8(self.image);
-        image.apply_orientation(orientation);
-        Self { colour: self.colour, image: image.into_rgb8() }
-    }
+pub(super) fn turned(image: RgbImage, orientation: Orientation) -> RgbImage {
+    let mut image = DynamicImage::ImageRgb8(image);
+    image.apply_orientation(orientation);
+    image.into_rgb8()
 }
 
 /// Puts a picture over black, on which players paint their covers, and forgets its transparency.

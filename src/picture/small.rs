@@ -2,7 +2,7 @@
 
 use image::RgbImage;
 
-use super::pixels::{Colour, Pixels, over_black};
+use super::pixels::{Colour, Pixels, over_black, turned};
 use super::{BadPicture, Caps, Facts, header, jpeg, on_its_side, other};
 
 /// The longer side of a [`Small`] in pixels, unless the picture itself is smaller. The weights of the
@@ -33,8 +33,8 @@ pub fn small(bytes: &[u8], caps: &Caps) -> Result<Small, BadPicture> {
         None => {
             let format = header.facts.format;
             super::guarded(format, || {
-                let image = over_black(other::decode(bytes, &header.facts)?);
-                Ok(Pixels { colour: Colour::Rgb, image })
+                let (image, _) = other::decode(bytes, &header.facts)?;
+                Ok(Pixels { colour: Colour::Rgb, image: over_black(image), profile: None })
             })?
         }
     };
@@ -42,9 +42,8 @@ pub fn small(bytes: &[u8], caps: &Caps) -> Result<Small, BadPicture> {
     if on_its_side(header.orientation) {
         (width, height) = (height, width);
     }
-    let image = reduced(pixels.image, width, height);
-    let pixels = Pixels { colour: pixels.colour, image }.turned(header.orientation);
-    Ok(planes(header.facts, &pixels))
+    let image = turned(reduced(pixels.image, width, height), header.orientation);
+    Ok(planes(header.facts, &image, pixels.colour))
 }
 
 /// The smallest scale of libjpeg that leaves the longer side at least as long as it has to be.
@@ -120,17 +119,17 @@ fn shares(from: u32, to: u32) -> Vec<Share> {
     (0..to).map(share).collect()
 }
 
-fn planes(facts: Facts, pixels: &Pixels) -> Small {
-    let (triples, _) = pixels.image.as_raw().as_chunks::<3>();
-    let ycbcr = |&triple: &[u8; 3]| match pixels.colour {
+fn planes(facts: Facts, image: &RgbImage, colour: Colour) -> Small {
+    let (triples, _) = image.as_raw().as_chunks::<3>();
+    let ycbcr = |&triple: &[u8; 3]| match colour {
         Colour::YCbCr => triple,
         Colour::Rgb => from_rgb(triple),
     };
     let triples: Vec<[u8; 3]> = triples.iter().map(ycbcr).collect();
     Small {
         facts,
-        width: pixels.image.width() as usize,
-        height: pixels.image.height() as usize,
+        width: image.width() as usize,
+        height: image.height() as usize,
         luma: triples.iter().map(|triple| triple[0]).collect(),
         cb: triples.iter().map(|triple| triple[1]).collect(),
         cr: triples.iter().map(|triple| triple[2]).collect(),

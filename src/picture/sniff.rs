@@ -28,7 +28,7 @@ fn stranger(bytes: &[u8]) -> BadPicture {
     let text = text.trim_start_matches(|c: char| c == '\u{feff}' || c.is_whitespace());
     let lower = text.to_ascii_lowercase();
     let begins = |words: &[&str]| words.iter().any(|word| lower.starts_with(word));
-    let brands = head.get(8..40).unwrap_or_default();
+    let brands = head.get(8..head.len().min(40)).unwrap_or_default();
     if begins(&["<!doctype html", "<html", "<head", "<body", "<script"]) {
         return BadPicture::NotAPicture("an HTML page".into());
     }
