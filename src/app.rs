@@ -25,6 +25,7 @@ mod check;
 mod demo;
 mod feed;
 mod run;
+mod set;
 
 /// Runs what the command line asks for.
 pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
@@ -36,6 +37,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Declare(configured) => feed::declare(&load(&configured)?).await,
         Command::Publish(from) => feed::publish(&load(&from.configured)?, &from.file).await,
         Command::Replay(from) => feed::replay(&load(&from.configured)?, &from.file).await,
+        Command::Set(set) => set::set(&load(&set.configured)?, set).await,
         Command::Sim(sim) => demo::simulator(sim).await,
     }
 }
@@ -95,6 +97,23 @@ impl Parts {
             true => Some(Arc::new(Local::open(&settings.embedded)?)),
             false => None,
         };
+        Self::with(settings, environment, local)
+    }
+
+    /// For what may go on beside a worker: takes no events.
+    fn open_beside(settings: &Settings, environment: vod::Environment) -> anyhow::Result<Self> {
+        let local = match settings.ledger.kind {
+            LedgerKind::Embedded => Some(Arc::new(Local::open_beside(&settings.embedded)?)),
+            LedgerKind::Redis => None,
+        };
+        Self::with(settings, environment, local)
+    }
+
+    fn with(
+        settings: &Settings,
+        environment: vod::Environment,
+        local: Option<Arc<Local>>,
+    ) -> anyhow::Result<Self> {
         let ledger: Arc<dyn Ledger> = match (settings.ledger.kind, &local) {
             (LedgerKind::Embedded, Some(local)) => Arc::<Local>::clone(local),
             _ => Arc::new(RedisLedger::new(&settings.ledger.redis)?),

@@ -5,6 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::cover::{CoverUrl, Rule};
+use crate::event::VideoId;
+
 /// Sets the cover of every video uploaded to ApsaraVideo VOD.
 ///
 /// Takes VOD's SnapshotComplete events from RabbitMQ (or from an embedded queue, with nothing
@@ -43,6 +46,11 @@ pub enum Command {
     /// Uses the configured ledger, so events that were handled before are not handled again. Exits
     /// with 1 if any became a dead letter; each is named with its line.
     Replay(FromFile),
+    /// Give one video the cover that you choose, whoever chose the present one
+    ///
+    /// Takes the same ledger as `run`, which may be running, and no later event replaces the cover for
+    /// as long as the ledger remembers it (embedded.keep, ledger.redis.keep).
+    Set(Set),
     /// Run a simulated VOD account for trying things out and for tests
     Sim(Sim),
 }
@@ -61,6 +69,31 @@ pub struct FromFile {
     /// The file, or - for standard input
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct Set {
+    #[command(flatten)]
+    pub configured: Configured,
+    /// The video's VideoId
+    #[arg(value_name = "VIDEO", value_parser = |text: &str| VideoId::new(text))]
+    pub video: VideoId,
+    #[command(flatten)]
+    pub choice: Choice,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct Choice {
+    /// Upload this picture; one that is too large for a cover, or neither JPEG nor PNG, is made to fit
+    #[arg(long, value_name = "FILE")]
+    pub image: Option<PathBuf>,
+    /// Use this address as it is, without its query (VOD does not look at what is there)
+    #[arg(long, value_name = "URL", value_parser = CoverUrl::new)]
+    pub url: Option<CoverUrl>,
+    /// Use what this rule finds now among the video's cover snapshots or smart thumbnails
+    #[arg(long, value_name = "RULE")]
+    pub rule: Option<Rule>,
 }
 
 #[derive(Debug, Args)]

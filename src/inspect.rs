@@ -115,7 +115,7 @@ impl Inspector {
         let looked = self.fetched(missed.iter()).await;
         let mut sight = self.sight();
         let why = match looked.iter().find_map(|looked| looked.as_ref().err()) {
-            Some(finding) if looked.iter().all(Result::is_err) => finding.flaw(),
+            Some(finding) if looked.iter().all(Result::is_err) => finding.flaw_and_cause(),
             _ => {
                 sight.saw();
                 return Ok(());

@@ -15,6 +15,7 @@ mod redis_ledger;
 mod servers;
 mod simulator;
 mod tidy;
+mod upload;
 mod vod_client;
 mod wait;
 mod worker;
