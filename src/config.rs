@@ -173,6 +173,10 @@ impl Settings {
                     .into(),
             );
         }
+        let limits = &self.limits;
+        if limits.bytes == 0 || limits.width == 0 || limits.height == 0 {
+            return conflict("no picture could satisfy limits; each must be at least 1".into());
+        }
         let call = self.vod.longest_call();
         if self.ledger.lease < call + LEASE_MARGIN {
             return conflict(format!(

@@ -89,6 +89,14 @@ fn corrupt_picture_data_is_broken() {
 }
 
 #[test]
+fn what_libjpeg_says_of_a_broken_header_is_passed_on() {
+    let mut bytes = jpeg(&quarters(32, 32));
+    let table = bytes.windows(2).position(|pair| pair == [0xff, 0xdb]).unwrap();
+    bytes[table + 4] = 7;
+    assert_eq!(refused(&bytes), "the JPEG is broken: Bogus DQT index 7");
+}
+
+#[test]
 fn kinds_of_jpeg_that_nobody_shows_are_named() {
     let plain = jpeg(&quarters(32, 32));
     let frame = plain.windows(2).position(|pair| pair == [0xff, 0xc0]).unwrap();
@@ -132,13 +140,7 @@ fn caps_are_checked_by_the_header() {
 
 #[test]
 fn a_profile_that_is_a_bomb_does_no_harm() {
-    let mut info = ::png::Info::with_size(64, 48);
-    info.icc_profile = Some(vec![0; 64 << 20].into());
-    let mut bytes = Vec::new();
-    let encoder = ::png::Encoder::with_info(&mut bytes, info).unwrap();
-    let mut writer = encoder.write_header().unwrap();
-    writer.write_image_data(&[90; 64 * 48]).unwrap();
-    writer.finish().unwrap();
+    let bytes = profile_bomb();
     assert!(bytes.len() < 1 << 20);
     // Whether the picture is taken without its profile is the decoder's choice; memory.rs has the bound.
     match small(&bytes, &CAPS) {
