@@ -13,7 +13,7 @@ mod write;
 
 /// The section `[limits]`: what VOD's console takes as a cover, beside that it is a JPEG or a PNG. A
 /// portrait picture has to fit into the same box.
-/// <https://www.alibabacloud.com/help/en/vod/user-guide/configure-video-thumbnails>
+/// <https://www.alibabacloud.com/help/en/vod/user-guide/set-the-video-thumbnail>
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {

@@ -14,10 +14,6 @@ mod write;
 pub(super) use frame::{Frame, frame};
 pub(super) use write::{Chroma, encode};
 
-/// libjpeg's time grows with scans times pixels, and a scan takes but a few bytes of a file. Encoders
-/// write about ten. <https://libjpeg-turbo.org/pmwiki/uploads/About/TwoIssueswiththeJPEGStandard.pdf>
-const MOST_SCANS: usize = 100;
-
 /// How much care is taken with each pixel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Care {
@@ -34,10 +30,6 @@ pub(super) fn decode(
     eighths: u8,
     care: Care,
 ) -> Result<Pixels, BadPicture> {
-    // Also counts what only looks like a scan within a profile or a thumbnail, which is rare enough.
-    if bytes.windows(2).filter(|pair| *pair == [0xff, 0xda]).count() > MOST_SCANS {
-        return Err(unsupported("a JPEG of more than 100 scans"));
-    }
     super::guarded(Format::Jpeg, || {
         let kept: &[Marker] = if care == Care::Best { &[Marker::APP(2)] } else { &[] };
         let builder = Decompress::builder().with_markers(kept).with_err(strict::errors());
