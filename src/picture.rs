@@ -113,7 +113,7 @@ pub fn facts(bytes: &[u8], caps: &Caps) -> Result<Facts, BadPicture> {
     Ok(header(bytes, caps)?.facts)
 }
 
-/// The most memory in bytes, the file itself not counted, that [`small`] takes for a picture with these
+/// The most memory in bytes, the file itself not counted, that [`small()`] takes for a picture with these
 /// facts, whatever the rest of the file holds: a progressive JPEG keeps every coefficient in 2 bytes, and a
 /// PNG may have 16 bits in each of 4 channels, which are then made 8.
 pub fn memory(facts: &Facts) -> u64 {

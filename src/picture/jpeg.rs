@@ -1,5 +1,6 @@
-//! JPEG, by way of libjpeg (mozjpeg, derived from libjpeg-turbo), because it can decode at n/8 of the size
-//! for a third of the cost. A picture that libjpeg would pad with grey is refused as broken.
+//! JPEG, by way of libjpeg (mozjpeg, derived from libjpeg-turbo), because it can decode at n/8 of the size,
+//! which leaves little but the entropy decoding to be paid for. A picture of which libjpeg would make up a
+//! part is refused as broken.
 
 use image::RgbImage;
 use mozjpeg::{ColorSpace, DctMethod, Decompress, Marker};
