@@ -188,6 +188,10 @@ impl Settings {
                     .into(),
             );
         }
+        let limits = &self.limits;
+        if limits.bytes == 0 || limits.width == 0 || limits.height == 0 {
+            return conflict("no picture could satisfy limits; each must be at least 1".into());
+        }
         let call = self.vod.longest_call();
         let look = self.longest_look();
         if self.ledger.lease < look + call + LEASE_MARGIN && !look.is_zero() {

@@ -71,12 +71,6 @@ pub struct Facts {
     pub height: u32,
 }
 
-impl Facts {
-    fn pixels(&self) -> u64 {
-        u64::from(self.width) * u64::from(self.height)
-    }
-}
-
 /// What is refused before it is decoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Caps {
@@ -120,25 +114,21 @@ pub fn facts(bytes: &[u8], caps: &Caps) -> Result<Facts, BadPicture> {
     Ok(header(bytes, caps)?.facts)
 }
 
-/// The most memory in bytes, the file itself not counted, that [`small`] takes for a picture with these
+/// The most memory in bytes, the file itself not counted, that [`small()`] takes for a picture with these
 /// facts, whatever the rest of the file holds: a progressive JPEG keeps every coefficient in 2 bytes, and a
-/// PNG may have 16 bits in each of 4 channels.
+/// PNG may have 16 bits in each of 4 channels, which are then made 8.
 pub fn memory(facts: &Facts) -> u64 {
+    let (width, height) = (u64::from(facts.width), u64::from(facts.height));
     let pixels = match facts.format {
         // libjpeg pads both sides to whole MCUs, of at most 32 pixels.
-        Format::Jpeg => (u64::from(facts.width) + 31) * (u64::from(facts.height) + 31),
-        _ => facts.pixels(),
+        Format::Jpeg => 9 * (width + 31) * (height + 31),
+        // And what its header may unpack to.
+        Format::Png => 14 * width * height + 2 * other::MOST_HEADER_MEMORY,
+        Format::Gif | Format::WebP => 12 * width * height,
     };
-    let each = match facts.format {
-        Format::Jpeg => 9,
-        Format::Png | Format::WebP => 12,
-        Format::Gif => 10,
-    };
-    OVERHEAD + each * pixels
+    // A few rows, which as displayed may be columns, and tables.
+    pixels + 32 * width.max(height) + (4 << 20)
 }
-
-/// Tables, row buffers and the reduced planes.
-const OVERHEAD: u64 = 4 << 20;
 
 /// What decoding starts from.
 struct Header {

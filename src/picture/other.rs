@@ -8,8 +8,8 @@ use image::{DynamicImage, ImageDecoder, ImageError, Limits};
 
 use super::{BadPicture, Facts, Format, memory};
 
-/// What a header may unpack to: a colour profile can be a bomb too.
-const MOST_HEADER_MEMORY: u64 = 16 << 20;
+/// What a PNG's header may unpack to, in bytes: a colour profile can be a bomb too. Also bounds one row.
+pub(super) const MOST_HEADER_MEMORY: u64 = 16 << 20;
 
 /// Width and height as stored, and how it is to be turned.
 pub(super) fn header(bytes: &[u8], format: Format) -> Result<(u32, u32, Orientation), BadPicture> {

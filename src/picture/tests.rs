@@ -5,5 +5,7 @@ mod broken;
 mod conforming;
 mod drawn;
 mod formats;
+mod memory;
+mod mutated;
 
 const CAPS: Caps = Caps { bytes: 40 << 20, pixels: 40_000_000 };

@@ -71,11 +71,13 @@ fn a_jpeg_that_ends_too_early_is_truncated() {
 
 #[test]
 fn what_follows_the_end_of_a_jpeg_is_ignored() {
-    let whole = jpeg(&quarters(200, 100));
-    let trailing = [&whole[..], &[0; 5000], b"anything"].concat();
-    let (mut a, b) = (small(&trailing, &CAPS).unwrap(), small(&whole, &CAPS).unwrap());
-    a.facts.bytes = b.facts.bytes;
-    assert_eq!(a, b);
+    let image = quarters(200, 100);
+    for whole in [jpeg(&image), progressive(&image)] {
+        let trailing = [&whole[..], &[0; 5000], &[0xff, 0xda].repeat(500), b"anything"].concat();
+        let (mut a, b) = (small(&trailing, &CAPS).unwrap(), small(&whole, &CAPS).unwrap());
+        a.facts.bytes = b.facts.bytes;
+        assert_eq!(a, b);
+    }
 }
 
 #[test]
@@ -86,6 +88,14 @@ fn corrupt_picture_data_is_broken() {
     bytes[middle + 200..middle + 202].copy_from_slice(&[0xff, 0xd3]);
     let reason = refused(&bytes);
     assert!(reason.starts_with("the JPEG is "), "{reason}");
+}
+
+#[test]
+fn what_libjpeg_says_of_a_broken_header_is_passed_on() {
+    let mut bytes = jpeg(&quarters(32, 32));
+    let table = bytes.windows(2).position(|pair| pair == [0xff, 0xdb]).unwrap();
+    bytes[table + 4] = 7;
+    assert_eq!(refused(&bytes), "the JPEG is broken: Bogus DQT index 7");
 }
 
 #[test]
@@ -132,13 +142,7 @@ fn caps_are_checked_by_the_header() {
 
 #[test]
 fn a_profile_that_is_a_bomb_does_no_harm() {
-    let mut info = ::png::Info::with_size(64, 48);
-    info.icc_profile = Some(vec![0; 64 << 20].into());
-    let mut bytes = Vec::new();
-    let encoder = ::png::Encoder::with_info(&mut bytes, info).unwrap();
-    let mut writer = encoder.write_header().unwrap();
-    writer.write_image_data(&[90; 64 * 48]).unwrap();
-    writer.finish().unwrap();
+    let bytes = profile_bomb();
     assert!(bytes.len() < 1 << 20);
     // Whether the picture is taken without its profile is the decoder's choice; memory.rs has the bound.
     match small(&bytes, &CAPS) {

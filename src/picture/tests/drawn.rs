@@ -58,6 +58,7 @@ pub fn jpeg(image: &RgbImage) -> Vec<u8> {
 
 pub fn progressive(image: &RgbImage) -> Vec<u8> {
     written(ColorSpace::JCS_RGB, image.dimensions(), image.as_raw(), |encoder| {
+        encoder.set_fastest_defaults();
         encoder.set_progressive_mode();
         encoder.set_quality(90.0);
         encoder.set_chroma_sampling_pixel_sizes((1, 1), (1, 1));
@@ -79,16 +80,29 @@ pub fn plain_rgb(image: &RgbImage) -> Vec<u8> {
 
 /// As Adobe's programs write it: inverted, in inks as they are or as YCCK.
 pub fn cmyk(image: &RgbImage, stored: ColorSpace) -> Vec<u8> {
+    written(ColorSpace::JCS_CMYK, image.dimensions(), &inks(image), |encoder| {
+        encoder.set_fastest_defaults();
+        encoder.set_color_space(stored);
+        encoder.set_quality(95.0);
+    })
+}
+
+/// All four inks at full resolution, in several scans: no JPEG takes more memory.
+pub fn progressive_cmyk(image: &RgbImage) -> Vec<u8> {
+    written(ColorSpace::JCS_CMYK, image.dimensions(), &inks(image), |encoder| {
+        encoder.set_fastest_defaults();
+        encoder.set_color_space(ColorSpace::JCS_CMYK);
+        encoder.set_progressive_mode();
+    })
+}
+
+fn inks(image: &RgbImage) -> Vec<u8> {
     let inks = |pixel: &Rgb<u8>| {
         let black = pixel.0.into_iter().max().unwrap().max(1);
         let ink = |light: u8| (u16::from(light) * 255 / u16::from(black)) as u8;
         [ink(pixel.0[0]), ink(pixel.0[1]), ink(pixel.0[2]), black]
     };
-    let inverted: Vec<u8> = image.pixels().flat_map(inks).collect();
-    written(ColorSpace::JCS_CMYK, image.dimensions(), &inverted, |encoder| {
-        encoder.set_color_space(stored);
-        encoder.set_quality(95.0);
-    })
+    image.pixels().flat_map(inks).collect()
 }
 
 fn written(
@@ -139,6 +153,18 @@ pub fn png_header(width: u32, height: u32) -> Vec<u8> {
     let mut writer = encoder.write_header().unwrap();
     writer.write_chunk(::png::chunk::IDAT, &[]).unwrap();
     drop(writer);
+    bytes
+}
+
+/// A small PNG whose ICC profile unpacks to many times its size.
+pub fn profile_bomb() -> Vec<u8> {
+    let mut info = ::png::Info::with_size(64, 48);
+    info.icc_profile = Some(vec![0; 32 << 20].into());
+    let mut bytes = Vec::new();
+    let encoder = ::png::Encoder::with_info(&mut bytes, info).unwrap();
+    let mut writer = encoder.write_header().unwrap();
+    writer.write_image_data(&[90; 64 * 48]).unwrap();
+    writer.finish().unwrap();
     bytes
 }
 
