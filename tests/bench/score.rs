@@ -10,14 +10,14 @@ use std::time::Instant;
 
 use image::ImageFormat;
 use mozjpeg::{ColorSpace, Compress};
-use vod_cover::picture::{self, Caps};
+use vod_cover::picture::{self, Caps, score};
 
 const CAPS: Caps = Caps { bytes: 20 << 20, pixels: 40_000_000 };
 
 /// A kind of work, done on all pictures of a set.
 type Work = (&'static str, fn(&[Vec<u8>]));
 
-const WORK: [Work; 2] = [
+const WORK: [Work; 3] = [
     ("full decode, image crate", |pictures| {
         for bytes in pictures {
             let image = image::load_from_memory_with_format(bytes, ImageFormat::Jpeg);
@@ -28,6 +28,11 @@ const WORK: [Work; 2] = [
         for bytes in pictures {
             black_box(picture::small(bytes, &CAPS).unwrap());
         }
+    }),
+    ("reduced decode and score", |pictures| {
+        let look = |bytes: &Vec<u8>| score::look(&picture::small(bytes, &CAPS).unwrap());
+        let looks: Vec<_> = pictures.iter().map(look).collect();
+        black_box(score::rank(&looks));
     }),
 ];
 /// The one that ratios refer to.

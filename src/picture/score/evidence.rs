@@ -50,7 +50,7 @@ impl<'a> Video<'a> {
         let (mut blank, card, pattern) = (each(blank), each(card), each(pattern));
         let count = looks.len();
         let inner = if count > 3 { 1..count - 1 } else { 0..count };
-        let cards = inner.clone().filter(|at| card[*at] > 0.4).count();
+        let cards = inner.clone().filter(|at| card[*at] > 0.3).count();
         let slides = count > 0 && 2 * cards >= inner.len();
         let ordinary = |at: &usize| blank[*at] < 0.5 && card[*at] < 0.5 && pattern[*at] < 0.5;
         let mut usual: Vec<usize> = (0..count).filter(ordinary).collect();

@@ -43,8 +43,10 @@ pub(super) fn cut(small: &Small) -> Area {
     let (top, bottom) = bars(height, MOST_ROWS, row);
     let (left, right) = bars(width, MOST_COLUMNS, column);
     let plane = |plane: &[u8]| {
+        let mut kept = Vec::with_capacity(plane.len());
         let rows = plane.chunks_exact(width.max(1)).skip(top).take(height - top - bottom);
-        rows.flat_map(|row| &row[left..width - right]).copied().collect()
+        rows.for_each(|row| kept.extend_from_slice(&row[left..width - right]));
+        kept
     };
     Area {
         width: width - left - right,

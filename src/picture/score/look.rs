@@ -145,10 +145,7 @@ impl Look {
         let flattest = &by_structure[..by_structure.len() / 5];
         self.grain = (sum(flattest, Tile::near) / flattest.len() as f64 / 4.0).sqrt();
         let flat = &by_structure[..quarter];
-        let white = |tiles: &[Tile], floor: f64| {
-            (sum(tiles, Tile::near) + floor) / (sum(tiles, Tile::middle) + 2.0 * floor)
-        };
-        self.whiteness = white(flat, 0.05);
+        self.whiteness = (sum(flat, Tile::near) + 0.05) / (sum(flat, Tile::middle) + 0.1);
         self.whiteness_all =
             (sum(&by_structure, Tile::near) + 0.5) / (sum(&by_structure, Tile::middle) + 0.5);
         let mut chroma: Vec<f64> = by_structure.iter().map(|tile| tile.chroma).collect();
@@ -231,18 +228,20 @@ impl Tile {
             }
         }
         let mean = f64::from(sum) / pixels;
+        // A tile at the edge has fewer neighbours, the last ones of a small picture none.
         let across = |plane: &[u8], distance: usize| {
-            let to = x.end.min(area.width - distance);
-            let row = |y| area.row(plane, y);
-            let rows =
-                y.clone().map(|y| energy(&row(y)[x.start..to], &row(y)[x.start + distance..]));
+            let to = x.end.min(area.width - distance).max(x.start);
+            let rows = y.clone().map(|y| {
+                let row = area.row(plane, y);
+                energy(&row[x.start..to], row.get(x.start + distance..).unwrap_or_default())
+            });
             rows.sum::<u32>() as f64 / (y.len() * (to - x.start)).max(1) as f64
         };
         let down = |distance: usize| {
-            let to = y.end.min(area.height - distance);
+            let to = y.end.min(area.height - distance).max(y.start);
             let row = |y| &area.row(&area.luma, y)[x.clone()];
             let rows = (y.start..to).map(|y| energy(row(y), row(y + distance)));
-            rows.sum::<u32>() as f64 / (x.len() * to.saturating_sub(y.start)).max(1) as f64
+            rows.sum::<u32>() as f64 / (x.len() * (to - y.start)).max(1) as f64
         };
         Self {
             deviation: (f64::from(squares) / pixels - mean * mean).max(0.0).sqrt(),
