@@ -8,7 +8,7 @@ use image::{DynamicImage, ImageEncoder, RgbImage};
 use serde::Deserialize;
 
 use super::jpeg::{self, Chroma};
-use super::pixels::over_black;
+use super::pixels::{Colour, over_black};
 use super::{BadPicture, Caps, Facts, Format, Header, guarded, header, on_its_side, other};
 
 mod scale;
@@ -182,7 +182,7 @@ fn at_its_best(
     most: usize,
 ) -> Result<Option<Vec<u8>>, BadPicture> {
     let fitting = |quality, chroma| {
-        let bytes = jpeg::encode(image, profile, quality, chroma)?;
+        let bytes = jpeg::encode(image, Colour::Rgb, profile, quality, chroma)?;
         Ok((bytes.len() <= most).then_some(bytes))
     };
     if let Some(bytes) = fitting(BEST, Chroma::Full)? {
