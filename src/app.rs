@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cli::{Cli, Command, Configured};
 use crate::config::{self, LedgerKind, LogFormat, Settings};
+use crate::cover::policy::BadPolicy;
 use crate::error::{Dependency, chain};
 use crate::fetch::Fetcher;
 use crate::inspect::Inspector;
@@ -24,6 +25,7 @@ use crate::{fetch, gateway, sim, telemetry, vod};
 mod check;
 mod demo;
 mod feed;
+mod pick;
 mod run;
 mod set;
 
@@ -38,6 +40,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Publish(from) => feed::publish(&load(&from.configured)?, &from.file).await,
         Command::Replay(from) => feed::replay(&load(&from.configured)?, &from.file).await,
         Command::Set(set) => set::set(&load(&set.configured)?, set).await,
+        Command::Pick(pick) => pick::pick(pick).await,
         Command::Sim(sim) => demo::simulator(sim).await,
     }
 }
@@ -45,6 +48,8 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 /// 2 for a wrong configuration, 1 for everything else.
 pub fn exit_code(error: &anyhow::Error) -> u8 {
     let configuration = error.is::<config::Error>()
+        || error.is::<BadPolicy>()
+        || error.is::<pick::WrongPaths>()
         || error.is::<vod::SettingsError>()
         || error.is::<fetch::SettingsError>()
         || error.is::<redis::BadSettings>()

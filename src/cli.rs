@@ -51,6 +51,11 @@ pub enum Command {
     /// Takes the same ledger as `run`, which may be running, and no later event replaces the cover for
     /// as long as the ledger remembers it (embedded.keep, ledger.redis.keep).
     Set(Set),
+    /// Show what would be chosen, and why: every picture with its score, and every rule that was tried
+    ///
+    /// Takes pictures from a directory or files, with no configuration and no account, or those that an
+    /// event or a video offers, fetched as `run` does. Changes nothing. Exits with 1 if none is picked.
+    Pick(Pick),
     /// Run a simulated VOD account for trying things out and for tests
     Sim(Sim),
 }
@@ -94,6 +99,30 @@ pub struct Choice {
     /// Use what this rule finds now among the video's cover snapshots or smart thumbnails
     #[arg(long, value_name = "RULE")]
     pub rule: Option<Rule>,
+}
+
+#[derive(Debug, Args)]
+pub struct Pick {
+    #[command(flatten)]
+    pub configured: Configured,
+    /// A directory of pictures, which count in the order of their names; or pictures, in the order given;
+    /// or one event, as VOD posts it (- for standard input)
+    #[arg(value_name = "PATH", required_unless_present = "video")]
+    pub paths: Vec<PathBuf>,
+    /// The cover snapshots that VOD has of this video
+    #[arg(long, value_name = "ID", conflicts_with = "paths")]
+    #[arg(value_parser = |text: &str| VideoId::new(text))]
+    pub video: Option<VideoId>,
+    /// Rules to try in order, such as first,middle,best, instead of `best` for files and the
+    /// configuration's for the others
+    #[arg(long, value_name = "RULES", value_delimiter = ',')]
+    pub rules: Option<Vec<Rule>>,
+    /// Print one JSON object instead of the table
+    #[arg(long)]
+    pub json: bool,
+    /// Also write a contact sheet: one page that needs nothing else, with the picked picture marked
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -2,12 +2,15 @@
 //! pictures on their way and in memory, whatever the number of events in flight; the caller bounds its time. It decides nothing, and
 //! keeps no picture longer than it takes to look at it.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
 use serde::Deserialize;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::cover::{Candidate, CoverUrl, Finding, Seen};
@@ -15,7 +18,7 @@ use crate::error::{Dependency, Failure, chain};
 use crate::fetch::{self, Fetcher};
 use crate::picture::conform::{Limits, satisfies};
 use crate::picture::score::{Look, look, rank};
-use crate::picture::{self, Caps, Facts};
+use crate::picture::{self, BadPicture, Caps, Facts};
 use crate::telemetry;
 use sight::Sight;
 
@@ -50,8 +53,30 @@ struct Inner {
     sight: Mutex<Sight>,
 }
 
-/// A picture by itself, or why there is none.
-type Looked = Result<(Facts, Look), Finding>;
+/// Where a picture is.
+#[derive(Debug, Clone)]
+pub enum Source {
+    Url(CoverUrl),
+    File(PathBuf),
+}
+
+/// What was found of a picture, and the picture itself.
+#[derive(Debug)]
+pub struct View {
+    pub finding: Finding,
+    /// A small JPEG, if it was asked for and the picture could be decoded.
+    pub thumbnail: Option<Vec<u8>>,
+}
+
+/// A picture by itself.
+struct Sighting {
+    facts: Facts,
+    look: Look,
+    thumbnail: Option<Vec<u8>>,
+}
+
+/// Or why there is none.
+type Looked = Result<Sighting, Finding>;
 
 impl Inspector {
     /// `most` is how many pictures may be held at once, each of at most `caps.bytes`.
@@ -80,7 +105,9 @@ impl Inspector {
     /// nothing else to do, all of it takes at most [`crate::fetch::Settings::timeout`] for every so many
     /// pictures as may be held at once, and the time to decode them.
     pub async fn look(&self, candidates: &[Candidate]) -> Vec<Finding> {
-        let findings = self.ranked(self.fetched(candidates.iter().map(|one| &one.url)).await);
+        let sources = candidates.iter().map(|one| Source::Url(one.url.clone()));
+        let views = self.ranked(self.looked(sources, false).await);
+        let findings: Vec<_> = views.into_iter().map(|view| view.finding).collect();
         let mut sight = self.sight();
         match candidates.first() {
             _ if findings.iter().any(|finding| finding.seen().is_some()) => sight.saw(),
@@ -90,13 +117,9 @@ impl Inspector {
         findings
     }
 
-    /// The same for pictures that are here already.
-    pub async fn judge(&self, pictures: Vec<Bytes>) -> Vec<Finding> {
-        let looking = pictures.into_iter().map(async |bytes| {
-            let held = acquire(&self.0.held, 1).await?;
-            self.decoded(bytes, held).await
-        });
-        self.ranked(join_all(looking).await)
+    /// The same for people: wherever the pictures are, and with thumbnails if they are wanted.
+    pub async fn view(&self, sources: Vec<Source>, thumbnails: bool) -> Vec<View> {
+        self.ranked(self.looked(sources.into_iter(), thumbnails).await)
     }
 
     /// The failure of an event that waits for pictures. An outage after several different videos in a row
@@ -112,7 +135,7 @@ impl Inspector {
     /// them can, because the next event's may be all right.
     pub async fn probe(&self) -> Result<(), String> {
         let missed = self.sight().missed();
-        let looked = self.fetched(missed.iter()).await;
+        let looked = self.looked(missed.iter().cloned().map(Source::Url), false).await;
         let mut sight = self.sight();
         let why = match looked.iter().find_map(|looked| looked.as_ref().err()) {
             Some(finding) if looked.iter().all(Result::is_err) => finding.flaw_and_cause(),
@@ -127,18 +150,23 @@ impl Inspector {
         }
     }
 
-    async fn fetched(&self, urls: impl Iterator<Item = &CoverUrl>) -> Vec<Looked> {
-        let looking = urls.map(async |url| {
+    async fn looked(&self, sources: impl Iterator<Item = Source>, thumbnails: bool) -> Vec<Looked> {
+        let looking = sources.map(async |source| {
             let held = acquire(&self.0.held, 1).await?;
-            let bytes = self.0.fetcher.get(url).await.map_err(|error| not_fetched(&error))?;
-            self.decoded(bytes, held).await
+            let bytes = match source {
+                Source::Url(url) => {
+                    self.0.fetcher.get(&url).await.map_err(|error| not_fetched(&error))?
+                }
+                Source::File(path) => read(&path, self.0.caps.bytes).await?,
+            };
+            self.decoded(bytes, held, thumbnails).await
         });
         join_all(looking).await
     }
 
     /// The permits go with the bytes to the thread that decodes them: that thread goes on when nobody
     /// waits for it any more.
-    async fn decoded(&self, bytes: Bytes, held: OwnedSemaphorePermit) -> Looked {
+    async fn decoded(&self, bytes: Bytes, held: OwnedSemaphorePermit, thumbnails: bool) -> Looked {
         let (inner, caps) = (&self.0, self.0.caps);
         let facts = picture::facts(&bytes, &caps).map_err(|error| bad(chain(&error)))?;
         let mib = u32::try_from(picture::memory(&facts).div_ceil(1 << 20)).unwrap_or(u32::MAX);
@@ -153,7 +181,11 @@ impl Inspector {
         let decoding = tokio::task::spawn_blocking(move || {
             let _permits = (held, decoder, memory);
             let began = Instant::now();
-            let looked = picture::small(&bytes, &caps).map(|small| (small.facts, look(&small)));
+            let looked = picture::small(&bytes, &caps).map(|small| Sighting {
+                facts: small.facts,
+                look: look(&small),
+                thumbnail: thumbnails.then(|| picture::thumbnail(&small).ok()).flatten(),
+            });
             telemetry::picture_decoded(began.elapsed());
             looked
         });
@@ -172,28 +204,46 @@ impl Inspector {
     }
 
     /// Scores are relative to one another, so they come last.
-    fn ranked(&self, looked: Vec<Looked>) -> Vec<Finding> {
-        let looks: Vec<Look> = looked.iter().flatten().map(|(_, look)| look.clone()).collect();
+    fn ranked(&self, looked: Vec<Looked>) -> Vec<View> {
+        let looks: Vec<Look> = looked.iter().flatten().map(|one| one.look.clone()).collect();
         let mut scores = rank(&looks).into_iter();
-        let finding = |looked: Looked| {
-            let facts = match looked {
-                Ok((facts, _)) => facts,
-                Err(finding) => return finding,
+        let view = |looked: Looked| {
+            let Sighting { facts, thumbnail, .. } = match looked {
+                Ok(sighting) => sighting,
+                Err(finding) => return View { finding, thumbnail: None },
             };
-            let Some(score) = scores.next() else { return bad("it has no score".into()) };
+            let Some(score) = scores.next() else {
+                return View { finding: bad("it has no score".into()), thumbnail };
+            };
             let mut defects: Vec<_> = score.defects.iter().map(ToString::to_string).collect();
-            let broken = self.0.limits.is_some_and(|limits| satisfies(&facts, &limits).is_err());
-            if broken {
+            if self.0.limits.is_some_and(|limits| satisfies(&facts, &limits).is_err()) {
                 defects.push("beyond the limits".into());
             }
             defects.iter().for_each(|defect| telemetry::picture_defect(defect));
-            Finding::Seen(Seen { score: score.score, defects, facts, features: score.features })
+            let seen = Seen { score: score.score, defects, facts, features: score.features };
+            View { finding: Finding::Seen(seen), thumbnail }
         };
-        looked.into_iter().map(finding).collect()
+        looked.into_iter().map(view).collect()
     }
 
     fn sight(&self) -> MutexGuard<'_, Sight> {
         self.0.sight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// At most so many bytes of a file, whatever kind of file it is.
+async fn read(path: &Path, most: usize) -> Result<Bytes, Finding> {
+    let cannot = |error: std::io::Error| bad(format!("it cannot be read: {error}"));
+    let file = File::open(path).await.map_err(cannot)?;
+    let length = file.metadata().await.map_err(cannot)?.len();
+    let mut bytes = Vec::new();
+    if length <= most as u64 {
+        file.take(most as u64 + 1).read_to_end(&mut bytes).await.map_err(cannot)?;
+    }
+    let length = usize::try_from(length).unwrap_or(usize::MAX).max(bytes.len());
+    match length > most {
+        true => Err(bad(chain(&BadPicture::TooManyBytes { bytes: length, most }))),
+        false => Ok(bytes.into()),
     }
 }
 

@@ -15,8 +15,10 @@ mod pixels;
 pub mod score;
 mod small;
 mod sniff;
+mod thumbnail;
 
 pub use small::{LONGER_SIDE, Small, small};
+pub use thumbnail::thumbnail;
 
 /// The kinds of pictures that are understood. Of an animated one, the first frame counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

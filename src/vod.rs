@@ -13,7 +13,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
-use crate::cover::CoverUrl;
+use crate::cover::{Candidate, CoverUrl};
 use crate::error::Class;
 use crate::event::VideoId;
 
@@ -38,6 +38,10 @@ pub use upload::Ticket;
 
 /// Most videos in one call of UpdateVideoInfos or GetVideoInfos.
 pub const MOST_VIDEOS: usize = 20;
+
+/// Snapshots that are listed, in pages of VOD's largest size. VOD makes 8 cover snapshots.
+const MOST_PAGES: u32 = 10;
+const PAGE: u32 = 100;
 
 /// Most bytes of UpdateContent in a query, encoded. The gateway's limit is not documented; common ones
 /// are 8 KiB for the whole line, and 20 covers of usual length stay below this.
@@ -217,6 +221,25 @@ impl Client {
             Err(error) if error.is_code("NoSuchResource") => Ok(SnapshotSet::default()),
             Err(error) => Err(error),
         }
+    }
+
+    /// The video's cover snapshots in order, as pictures that can be chosen; at most the first 1,000.
+    pub async fn cover_snapshots(&self, video: &VideoId) -> Result<Vec<Candidate>, Error> {
+        let mut candidates: Vec<Candidate> = Vec::new();
+        for page in 1..=MOST_PAGES {
+            let set = self.list_snapshots(video, "CoverSnapshot", page, PAGE).await?;
+            let (total, count) = (set.total as usize, set.snapshots.len());
+            for (snapshot, place) in set.snapshots.into_iter().zip(candidates.len() as u32 + 1..) {
+                let number = snapshot.number.unwrap_or(place);
+                candidates
+                    .extend(CoverUrl::new(&snapshot.url).ok().map(|url| Candidate { number, url }));
+            }
+            if count == 0 || candidates.len() >= total {
+                break;
+            }
+        }
+        candidates.sort_by_key(|candidate| candidate.number);
+        Ok(candidates)
     }
 
     /// ListAIImageInfo: the smart thumbnails of a video, none if no such job ran.

@@ -174,6 +174,18 @@ impl Policies {
         }
     }
 
+    /// As for one event's video, or with these rules instead; whose the current cover is does not matter.
+    pub fn trial(
+        &self,
+        event: Option<&SnapshotsReady>,
+        rules: Option<Vec<Rule>>,
+    ) -> Result<Policy, BadPolicy> {
+        let policy = event.map_or(&self.default, |event| self.of(event)).clone();
+        let rules = rules.unwrap_or_else(|| policy.rules.clone());
+        check_rules("--rules", &rules)?;
+        Ok(Policy { rules, read_current: false, overwrite_manual: true, ..policy })
+    }
+
     /// The policy for one event's video.
     pub fn of(&self, event: &SnapshotsReady) -> &Policy {
         let matching = self.overrides.iter().find(|(conditions, _)| conditions.hold(event));

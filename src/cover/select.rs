@@ -9,6 +9,8 @@ use super::{
 };
 use pictures::{Found, Pictures};
 
+pub use pictures::wanted;
+
 mod pictures;
 
 /// What [`next`] asks for, or its answer.

@@ -9,9 +9,7 @@ use tracing::info;
 use uuid::Uuid;
 
 use super::{Worker, busy};
-use crate::cover::{
-    Candidate, Case, CoverUrl, Decision, Intention, Outcome, Record, Rule, Standing,
-};
+use crate::cover::{Case, CoverUrl, Decision, Intention, Outcome, Record, Rule, Standing};
 use crate::error::Failure;
 use crate::event::{EventKey, VideoId};
 use crate::ledger::{self, Claim, Key, Lease, Owner};
@@ -23,10 +21,6 @@ const CAUSE: &str = "operator";
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// How much longer than a lease is waited for it: an event's lease is renewed once, before it writes.
 const LEASES: u32 = 2;
-
-/// Snapshots that are looked at, in pages of VOD's largest size. VOD makes 8 cover snapshots.
-const MOST_PAGES: u32 = 10;
-const PAGE: u32 = 100;
 
 /// How far a choice came that was not carried out to its end.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +39,7 @@ impl Worker {
     pub async fn by_rule(&self, video: &VideoId, rule: Rule) -> Result<Decision, Failure> {
         let candidates = match rule {
             Rule::Intelligent => Vec::new(),
-            _ => self.cover_snapshots(video).await?,
+            _ => self.vod.cover_snapshots(video).await?,
         };
         let case = Case {
             candidates: &candidates,
@@ -58,24 +52,6 @@ impl Worker {
             attempts: u32::MAX,
         };
         self.decide(video, &self.policies.only(rule), &case).await
-    }
-
-    async fn cover_snapshots(&self, video: &VideoId) -> Result<Vec<Candidate>, Failure> {
-        let mut candidates: Vec<Candidate> = Vec::new();
-        for page in 1..=MOST_PAGES {
-            let set = self.vod.list_snapshots(video, "CoverSnapshot", page, PAGE).await?;
-            let (total, count) = (set.total as usize, set.snapshots.len());
-            for (snapshot, place) in set.snapshots.into_iter().zip(candidates.len() as u32 + 1..) {
-                let number = snapshot.number.unwrap_or(place);
-                candidates
-                    .extend(CoverUrl::new(&snapshot.url).ok().map(|url| Candidate { number, url }));
-            }
-            if count == 0 || candidates.len() >= total {
-                break;
-            }
-        }
-        candidates.sort_by_key(|candidate| candidate.number);
-        Ok(candidates)
     }
 
     /// Makes this the video's cover, and remembers it as the operator's choice. Waits for an event that

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use vod_cover::cover::Finding;
+use vod_cover::inspect::Source;
 use vod_cover::sim::{Kind, NewVideo, Settings};
 
 use crate::covers::post;
@@ -279,12 +280,22 @@ async fn each_picture_has_its_finding_in_their_order() {
     let png = bytes::Bytes::from(large_png());
     let truncated = png.slice(..png.len() / 2);
     let page = bytes::Bytes::from_static(b"<html><body>Please log in</body></html>");
-    let given = vec![png.clone(), bytes::Bytes::new(), page, truncated, png];
+    let folder = tempfile::tempdir().unwrap();
+    let pictures = [png.clone(), bytes::Bytes::new(), page, truncated, png];
+    let file = |(number, bytes): (usize, &bytes::Bytes)| {
+        let path = folder.path().join(number.to_string());
+        std::fs::write(&path, bytes).unwrap();
+        Source::File(path)
+    };
+    let given: Vec<Source> = pictures.iter().enumerate().map(file).collect();
     let found = |more: &[(&str, &str)]| {
         let environment = more.iter().map(|(name, value)| ((*name).into(), (*value).into()));
         let settings = vod_cover::config::Settings::load(None, &environment.collect()).unwrap();
         let (inspector, given) = (inspector(&settings), given.clone());
-        async move { inspector.judge(given).await }
+        async move {
+            let views = inspector.view(given, false).await;
+            views.into_iter().map(|view| view.finding).collect::<Vec<_>>()
+        }
     };
     let all = found(&[]).await;
     assert!(matches!(&all[0], Finding::Seen(seen) if seen.facts.width == 1920), "{:?}", all[0]);

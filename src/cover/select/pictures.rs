@@ -22,7 +22,7 @@ pub(super) enum Found<'a> {
 
 /// Which pictures to look at. All of them; of a large set as many as the policy wants, those first that
 /// its rules point at, and the others evenly spread.
-pub(super) fn wanted(policy: &Policy, candidates: &[Candidate]) -> Vec<Candidate> {
+pub fn wanted(policy: &Policy, candidates: &[Candidate]) -> Vec<Candidate> {
     let (count, most) = (candidates.len(), policy.most_pictures);
     if count <= most {
         return candidates.to_vec();

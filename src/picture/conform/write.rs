@@ -6,7 +6,7 @@ use image::{ImageEncoder, RgbImage};
 use super::source::Source;
 use super::{Conformed, Limits};
 use crate::picture::jpeg::{Chroma, encode};
-use crate::picture::pixels::over_black;
+use crate::picture::pixels::{Colour, over_black};
 use crate::picture::{BadPicture, Facts, Format};
 
 /// The qualities of a JPEG that are tried, on libjpeg's scale. Above the best, only the file grows; below
@@ -67,7 +67,7 @@ fn at_its_best(
     most: usize,
 ) -> Result<Option<Vec<u8>>, BadPicture> {
     let fitting = |quality, chroma| {
-        let bytes = encode(image, profile, quality, chroma)?;
+        let bytes = encode(image, Colour::Rgb, profile, quality, chroma)?;
         Ok((bytes.len() <= most).then_some(bytes))
     };
     if let Some(bytes) = fitting(BEST, Chroma::Full)? {

@@ -4,6 +4,7 @@ use image::RgbImage;
 use mozjpeg::{ColorSpace, Compress, Marker};
 
 use super::{PROFILE, failed, strict};
+use crate::picture::pixels::Colour;
 use crate::picture::{BadPicture, Format, guarded};
 
 /// How many samples of colour there are for those of light.
@@ -20,13 +21,18 @@ pub(in crate::picture) enum Chroma {
 /// smaller, and take ten times as long.
 pub(in crate::picture) fn encode(
     image: &RgbImage,
+    colour: Colour,
     profile: Option<&[u8]>,
     quality: u8,
     chroma: Chroma,
 ) -> Result<Vec<u8>, BadPicture> {
     guarded(Format::Jpeg, || {
         let errors = Box::new(strict::errors());
-        let mut encoder = Compress::new_err(errors, ColorSpace::JCS_RGB);
+        let colour_space = match colour {
+            Colour::Rgb => ColorSpace::JCS_RGB,
+            Colour::YCbCr => ColorSpace::JCS_YCbCr,
+        };
+        let mut encoder = Compress::new_err(errors, colour_space);
         encoder.set_size(image.width() as usize, image.height() as usize);
         encoder.set_fastest_defaults();
         encoder.set_optimize_coding(true);
