@@ -7,6 +7,7 @@ mod fetch;
 mod ledger_contract;
 mod local;
 mod looking;
+mod pick;
 mod pipeline;
 mod proxy;
 mod queue_contract;
