@@ -15,8 +15,6 @@ pub(super) struct Answer {
     pub status: u16,
     /// How long the server asks to be left alone.
     pub retry_after: Option<Duration>,
-    /// As it came, in quotation marks or not.
-    pub etag: Option<String>,
     pub body: Bytes,
 }
 
@@ -59,7 +57,6 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
     let mut response = request.send().await.map_err(bare)?;
     let status = response.status().as_u16();
     let text = |name| Some(response.headers().get(name)?.to_str().ok()?.trim());
-    let etag = text("etag").map(str::to_owned);
     let header = |name| text(name)?.parse::<u64>().ok();
     // The first is Alibaba's own, in milliseconds; the second is what a proxy would send.
     let retry_after = header("x-acs-retry-after")
@@ -72,7 +69,7 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
         }
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status, retry_after, etag, body: body.freeze() })
+    Ok(Answer { status, retry_after, body: body.freeze() })
 }
 
 pub(super) fn is_loopback(endpoint: &Url) -> bool {

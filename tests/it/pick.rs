@@ -71,10 +71,14 @@ fn a_directory_is_ranked_best_first_with_every_file_and_a_reason_for_each_that_i
     std::fs::write(path("half.jpg"), &jpeg[..jpeg.len() / 2]).unwrap();
     std::fs::write(path(".hidden.jpg"), &jpeg).unwrap();
     std::fs::create_dir(path("inner")).unwrap();
+    std::os::unix::fs::symlink("nowhere.jpg", path("gone.jpg")).unwrap();
 
     let output = pick(folder.path(), &[".", "--json"]);
     assert_eq!(output.status.code(), Some(0));
     let report = json(&output);
+    let names = |object: &Value| object.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&report), ["picked", "ranking"]);
+    assert_eq!(names(&report["ranking"][0]), ["defects", "features", "file", "score"]);
     let mut all = files(&report);
     let scores: Vec<f64> =
         all.iter().map(|file| entry(&report, file)["score"].as_f64().unwrap()).collect();
@@ -89,6 +93,7 @@ fn a_directory_is_ranked_best_first_with_every_file_and_a_reason_for_each_that_i
         "00004.jpg",
         "00005.jpg",
         "empty.jpg",
+        "gone.jpg",
         "half.jpg",
         "page.jpg",
     ];

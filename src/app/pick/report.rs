@@ -13,8 +13,10 @@ pub(super) struct Report {
     /// The file of one in the ranking.
     pub picked: Option<String>,
     /// The one that picked it.
+    #[serde(skip)]
     pub rule: Option<Rule>,
     /// One note for each rule that was tried, in order.
+    #[serde(skip)]
     pub trace: Vec<String>,
     #[serde(skip)]
     pub title: String,

@@ -12,6 +12,9 @@ use crate::cover::{Candidate, CoverUrl};
 use crate::event::{self, Event, MAX_BODY, SnapshotsReady, VideoId};
 use crate::inspect::Source;
 
+/// Every picture is compared with every other.
+const MOST_FILES: usize = 2_000;
+
 /// The pictures to choose from, in order; never empty.
 pub(super) struct Offer {
     /// What they are, for the head of what is shown.
@@ -83,12 +86,17 @@ fn directory(path: &Path) -> anyhow::Result<Offer> {
         let entry = entry.with_context(cannot)?;
         let name = entry.file_name();
         let is_hidden = name.as_encoded_bytes().starts_with(b".");
-        if !is_hidden && fs::metadata(entry.path()).is_ok_and(|found| found.is_file()) {
+        let is_other = fs::metadata(entry.path()).is_ok_and(|found| !found.is_file());
+        // What cannot be read is a picture until that is said of it.
+        if !is_hidden && !is_other {
             names.push(name);
         }
     }
     if names.is_empty() {
         bail!("{} has no files, other than hidden ones; give it pictures", path.display());
+    }
+    if names.len() > MOST_FILES {
+        bail!("{} has {} files; at most {MOST_FILES} are compared", path.display(), names.len());
     }
     names.sort();
     let named = names.into_iter().map(|name| (name.to_string_lossy().into(), path.join(&name)));

@@ -67,12 +67,14 @@ fn fail(info: &mut ffi::jpeg_common_struct) -> ! {
 
 /// libjpeg's own words.
 fn text(info: &mut ffi::jpeg_common_struct) -> String {
-    // libjpeg takes the buffer as writable (JMSG_LENGTH_MAX is 200), whatever the binding's type says.
+    type Format = unsafe extern "C-unwind" fn(&mut ffi::jpeg_common_struct, &[u8; 80]);
+    type Writing = unsafe extern "C-unwind" fn(&mut ffi::jpeg_common_struct, *mut u8);
     let mut buffer = [0u8; 200];
-    // SAFETY: as in `code`; the function is libjpeg's own, and writes at most 200 bytes with a final 0.
+    // SAFETY: as in `code`; the function is libjpeg's own, and writes at most 200 bytes (JMSG_LENGTH_MAX)
+    // with a final 0. The binding's type would let the compiler assume that it writes nothing.
     unsafe {
         if let Some(format) = info.err.as_ref().and_then(|errors| errors.format_message) {
-            format(info, &*buffer.as_mut_ptr().cast());
+            std::mem::transmute::<Format, Writing>(format)(info, buffer.as_mut_ptr());
         }
     }
     let text = buffer.split(|byte| *byte == 0).next().unwrap_or_default();

@@ -56,10 +56,10 @@ impl Ticket {
         let address: wire::UploadAddress = decode("UploadAddress", &reply.upload_address)?;
         let auth: wire::UploadAuth = decode("UploadAuth", &reply.upload_auth)?;
         if !is_bucket(&address.bucket) {
-            return Err(format!("its bucket {:.64?} is none", address.bucket));
+            return Err(format!("its bucket {:?} is none", beginning(&address.bucket)));
         }
         if !is_key(&address.file_name) {
-            return Err(format!("its file name {:.64?} is none", address.file_name));
+            return Err(format!("its file name {:?} is none", beginning(&address.file_name)));
         }
         let sendable = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
         if ![&auth.access_key_id, &auth.access_key_secret, &auth.security_token]
@@ -114,9 +114,14 @@ fn decode<T: DeserializeOwned>(name: &str, text: &str) -> Result<T, String> {
         .map_err(|error| format!("{name} does not hold what it should ({:?})", error.classify()))
 }
 
+/// Enough to tell what it is.
+fn beginning(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
 /// A host by name: a bucket cannot be put before an address.
 fn endpoint(text: &str, allow_plain_http: bool) -> Result<Url, String> {
-    let bad = |why: &str| format!("its endpoint {text:.128?} {why}");
+    let bad = |why: &str| format!("its endpoint {:?} {why}", beginning(text));
     let full = match text.contains("://") {
         true => text.trim().to_owned(),
         false => format!("https://{}", text.trim()),
