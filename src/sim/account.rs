@@ -212,9 +212,10 @@ impl Account {
         format!("{}/{path}", self.base)
     }
 
-    fn insert(&mut self, video: Video, cover: &StartingCover, now: Timestamp) -> Text {
+    fn insert(&mut self, mut video: Video, cover: &StartingCover, now: Timestamp) -> Text {
         let id = video.id.clone();
         self.added += 1;
+        video.number = self.added;
         let cover = match cover {
             StartingCover::Given(url) => Some(url.clone()),
             StartingCover::None => None,

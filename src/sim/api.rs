@@ -102,12 +102,13 @@ impl Api<'_> {
             "ModificationTime": time(video.modified),
             "RegionId": "cn-shanghai",
             "StorageLocation": "outin-simulated.oss-cn-shanghai.aliyuncs.com",
-            "TemplateGroupId": "",
+            "TemplateGroupId": video.template_group.as_deref().unwrap_or_default(),
             "AppId": "app-1000000",
             "DownloadSwitch": "on",
         });
         if let Some(category) = video.category {
             info["CateId"] = json!(category);
+            info["CateName"] = json!(video.category_name);
         }
         if let Some(cover) = &video.cover {
             info["CoverURL"] = json!(self.signed(cover));

@@ -15,6 +15,7 @@ use sha1::Sha1;
 use vod_cover::sim::{By, Callback, Fault, NewVideo, Settings, Simulator, StartingCover, Verdict};
 
 mod changes;
+mod search;
 
 const LOOPBACK: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);

@@ -79,7 +79,10 @@ impl Api<'_> {
         let tags = replace(&mut video.tags, update.tags);
         let old_category = video.category.map(|category| category.to_string());
         let new_category = update.category.map(|category| category.to_string());
-        video.category = update.category.or(video.category);
+        if update.category.is_some_and(|new| video.category != Some(new)) {
+            video.category = update.category;
+            video.category_name = update.category.map(|new| format!("Category {new}"));
+        }
         let cover = update.cover.and_then(|new| self.account.set_cover(id, new, By::Api, self.now));
         let cover = cover.flatten();
 
