@@ -8,6 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::api::Scrolls;
 use super::fault;
 use super::text::Text;
 use super::upload::Uploads;
@@ -90,6 +91,7 @@ pub(super) struct Account {
     pub base_changes: Journal<Bytes>,
     pub delivered: u64,
     pub uploads: Uploads,
+    pub scrolls: Scrolls,
     pub seed: u64,
     /// Videos ever added; deleted ones count.
     added: u64,
@@ -139,6 +141,7 @@ impl Account {
             base_changes: Journal::new(MAX_BODIES),
             delivered: 0,
             uploads: Uploads::default(),
+            scrolls: Scrolls::default(),
             seed,
             added: 0,
             index: HashMap::with_capacity(videos as usize),

@@ -17,10 +17,12 @@ use super::video::Video;
 
 mod ai;
 mod operation;
+mod search;
 mod snapshots;
 mod update;
 
 pub use operation::Operation;
+pub(super) use search::Scrolls;
 
 /// Videos in one call of the operations that take several.
 const MAX_BATCH: usize = 20;
@@ -46,6 +48,8 @@ impl Api<'_> {
             Operation::GetVideoInfos => self.get_video_infos(),
             Operation::ListSnapshots => self.list_snapshots(),
             Operation::ListAiImageInfo => self.list_ai_image_info(),
+            Operation::GetVideoList => self.get_video_list(),
+            Operation::SearchMedia => self.search_media(),
             Operation::CreateUploadImage => self.create_upload_image(),
             Operation::PutObject | Operation::GetPicture => Err(ApiError::no_such_api()),
         }
@@ -137,6 +141,10 @@ impl Api<'_> {
         self.named.push(known.unwrap_or_else(|| id.chars().take(64).collect::<String>().into()));
     }
 
+    fn category(&self) -> Result<Option<i64>, ApiError> {
+        read_category(self.params.get("CateId"))
+    }
+
     fn number(&self, name: &str, default: usize, most: usize) -> Result<usize, ApiError> {
         match self.params.get(name).filter(|text| !text.is_empty()) {
             None => Ok(default),
@@ -147,6 +155,11 @@ impl Api<'_> {
                 .ok_or_else(|| ApiError::invalid(name, "it is out of range")),
         }
     }
+}
+
+fn read_category(text: Option<&str>) -> Result<Option<i64>, ApiError> {
+    let category = text.filter(|text| !text.is_empty()).map(str::parse).transpose();
+    category.map_err(|_| ApiError::invalid("CateId", "it is no number"))
 }
 
 fn check_batch(name: &str, count: usize) -> Result<(), ApiError> {

@@ -139,6 +139,12 @@ pub(super) fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
+/// The same form, as requests have it.
+pub(super) fn read_time(text: &str) -> Option<Timestamp> {
+    let fits = text.len() == "yyyy-MM-ddTHH:mm:ssZ".len() && text.ends_with('Z');
+    text.parse().ok().filter(|_| fits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -167,6 +167,8 @@ impl Video {
     /// Its number is given by the account.
     pub fn added(id: String, seed: u64, new: NewVideo, now: Timestamp) -> Self {
         let created = new.created.unwrap_or(now);
+        // VOD tells and compares whole seconds.
+        let created = Timestamp::from_second(created.as_second()).unwrap_or(created);
         let named = |category| format!("Category {category}");
         Self {
             number: 0,
@@ -203,6 +205,12 @@ impl Video {
         format!("{}/covers/sprite/{}-{{SnapshotCount}}.jpg", self.id, self.hash(2))
     }
 
+    /// The sprite, if there are snapshots.
+    pub fn sprite_path(&self) -> Option<String> {
+        let path = || self.sprite_pattern().replace("{SnapshotCount}", "00001");
+        (self.snapshots > 0).then(path)
+    }
+
     pub fn snapshot_path(&self, number: u8) -> String {
         format!("{}/covers/{}-{number:05}.jpg", self.id, self.hash(1))
     }
@@ -234,7 +242,7 @@ impl Video {
     /// Which of its pictures lies at a path below the video's id.
     pub fn picture(&self, path: &str) -> Option<Picture> {
         let is = |found: &String| found.split_once('/').is_some_and(|(_, rest)| rest == path);
-        if is(&self.sprite_pattern().replace("{SnapshotCount}", "00001")) && self.snapshots > 0 {
+        if self.sprite_path().as_ref().is_some_and(is) {
             return Some(Picture::Sprite);
         }
         let snapshot = (1..=self.snapshots).find(|number| is(&self.snapshot_path(*number)));

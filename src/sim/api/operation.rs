@@ -9,6 +9,8 @@ pub enum Operation {
     GetVideoInfos,
     ListSnapshots,
     ListAiImageInfo,
+    GetVideoList,
+    SearchMedia,
     CreateUploadImage,
     /// OSS's, not VOD's.
     PutObject,
@@ -17,13 +19,15 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub(in crate::sim) const ALL: [Self; 9] = [
+    pub(in crate::sim) const ALL: [Self; 11] = [
         Self::UpdateVideoInfo,
         Self::UpdateVideoInfos,
         Self::GetVideoInfo,
         Self::GetVideoInfos,
         Self::ListSnapshots,
         Self::ListAiImageInfo,
+        Self::GetVideoList,
+        Self::SearchMedia,
         Self::CreateUploadImage,
         Self::PutObject,
         Self::GetPicture,
@@ -38,6 +42,8 @@ impl Operation {
             Self::GetVideoInfos => "GetVideoInfos",
             Self::ListSnapshots => "ListSnapshots",
             Self::ListAiImageInfo => "ListAIImageInfo",
+            Self::GetVideoList => "GetVideoList",
+            Self::SearchMedia => "SearchMedia",
             Self::CreateUploadImage => "CreateUploadImage",
             Self::PutObject => "PutObject",
             Self::GetPicture => "GetPicture",

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::super::account::By;
 use super::super::event::{FieldChange, Operate, media_base_change};
 use super::super::reply::ApiError;
-use super::{Api, check_batch, no_video, plain_text};
+use super::{Api, check_batch, no_video, plain_text, read_category};
 
 impl Api<'_> {
     pub(super) fn update_video_info(&mut self) -> Result<Value, ApiError> {
@@ -120,7 +120,6 @@ impl<'a> Update<'a> {
             Some(text) if text.len() > most => Err(ApiError::invalid(name, "it is too long")),
             text => Ok(text),
         };
-        let category = get("CateId").filter(|text| !text.is_empty()).map(str::parse).transpose();
         let tags = get("Tags");
         if tags.is_some_and(|tags| {
             tags.split(',').count() > 16 || tags.split(',').any(|t| t.len() > 32)
@@ -132,7 +131,7 @@ impl<'a> Update<'a> {
             description: text("Description", 1024)?,
             tags,
             cover: get("CoverURL"),
-            category: category.map_err(|_| ApiError::invalid("CateId", "it is no number"))?,
+            category: read_category(get("CateId"))?,
         })
     }
 }
