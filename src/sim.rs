@@ -138,7 +138,7 @@ impl Simulator {
             account: Mutex::new(account),
             key: Mutex::new(Arc::new(key)),
             nonces: Mutex::new(nonce::Nonces::new(Timestamp::now())),
-            quota: Mutex::new(quota::Quota::new(settings.qps)),
+            quota: Mutex::new(quota::Quota::new(settings.qps, settings.quota_scale)),
             faults: Mutex::new(fault::Faults::new(settings.faults, settings.seed)),
             clock_offset: Mutex::new(SignedDuration::ZERO),
             url_key: sign_url::UrlKey {

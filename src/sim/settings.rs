@@ -14,6 +14,8 @@ pub struct Settings {
     pub seed: u64,
     /// Whether the account's quotas are enforced.
     pub qps: bool,
+    /// Multiplies all quotas, for an account whose limits were raised or lowered.
+    pub quota_scale: f64,
     /// Added to every call, before it takes effect.
     pub latency: Duration,
     pub faults: Vec<Fault>,
@@ -46,6 +48,7 @@ impl Default for Settings {
             videos: 100,
             seed: 1,
             qps: true,
+            quota_scale: 1.0,
             latency: Duration::ZERO,
             faults: Vec::new(),
             access_key_id: "testid".to_owned(),
