@@ -153,6 +153,9 @@ pub struct Sim {
     /// Enforce the account's documented quotas
     #[arg(long, value_name = "on|off", default_value = "on", value_parser = ["on", "off"])]
     pub qps: String,
+    /// Multiply the quotas by this number
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = scale)]
+    pub quota_scale: f64,
     /// Answer every call after this many milliseconds
     #[arg(long, value_name = "L", default_value_t = 0)]
     pub latency_ms: u64,
@@ -172,4 +175,9 @@ pub struct Sim {
     /// Sign the callbacks with this key
     #[arg(long, value_name = "KEY", requires = "callback")]
     pub callback_key: Option<String>,
+}
+
+fn scale(text: &str) -> Result<f64, &'static str> {
+    let scale = text.parse().ok().filter(|scale: &f64| scale.is_finite() && *scale > 0.0);
+    scale.ok_or("it is a number above 0, such as 2 or 0.5")
 }

@@ -15,10 +15,14 @@
 //! | `GET /_sim/flaws?video=ID` | what is wrong with which snapshots: `{"ID": {"1": "black"}}` |
 //! | `POST /_sim/videos` | adds one; the body is a [`NewVideo`], every member optional |
 //! | `POST /_sim/edit` | `{"video", "url"}`: a person sets a cover in the console |
+//! | `POST /_sim/delete` | `{"video"}`: a person deletes a video |
 //! | `GET /_sim/events?video=ID` | the videos' events as NDJSON, once and in order |
 //! | `GET /_sim/events?duplicates=0.3&shuffle=1` | the same with extra copies, shuffled |
-//! | `GET /_sim/events?kind=changes` | the MediaBaseChangeComplete events so far |
+//! | `GET /_sim/events?kind=changes&since=SEQ` | the events of changes with a higher number; the header `x-sim-last` has the last one's |
 //! | `POST /_sim/emit?video=ID` | sends callbacks now, and answers when all are through |
+//! | `POST /_sim/finish-upload` | `{"video"}`: the file of a video from CreateUploadVideo has come |
+//! | `GET /_sim/ai-jobs` | how many jobs for smart thumbnails were submitted: `{"ID": 1}` |
+//! | `POST /_sim/finish-ai` | `{"video"}`: ends its jobs, and shows its smart thumbnails |
 //! | `GET /_sim/uploads` | pictures that CreateUploadImage announced, and whether they came |
 //! | `GET /_sim/lost` | callbacks that were given up |
 //! | `GET`, `PUT`, `DELETE /_sim/faults` | a list of texts such as `"error-5xx=0.1"`, see [`Fault`] |
@@ -32,14 +36,17 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpSocket;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 mod account;
+mod ai;
 mod api;
 mod auth;
 mod callback;
+mod console;
 mod control;
 mod draw;
 mod emit;
@@ -81,6 +88,8 @@ struct Inner {
     seed: u64,
     latency: Duration,
     separate_events: bool,
+    console_events: bool,
+    runtime: Handle,
     account: Mutex<Account>,
     key: Mutex<Arc<Key>>,
     nonces: Mutex<nonce::Nonces>,
@@ -110,8 +119,9 @@ impl Simulator {
         let socket = listener::reserve(listen)?;
         let address = socket.local_addr()?;
         let sender = settings.callback.map(callback::Sender::new).transpose();
-        let account =
+        let mut account =
             Account::new(base(address), settings.seed, settings.videos, settings.default_covers);
+        account.jobs = ai::Jobs::new(settings.ai_templates, settings.ai_job_takes);
         let key = Key {
             id: settings.access_key_id,
             secret: settings.access_key_secret,
@@ -123,10 +133,12 @@ impl Simulator {
             seed: settings.seed,
             latency: settings.latency,
             separate_events: settings.separate_events,
+            console_events: settings.console_events,
+            runtime: Handle::current(),
             account: Mutex::new(account),
             key: Mutex::new(Arc::new(key)),
             nonces: Mutex::new(nonce::Nonces::new(Timestamp::now())),
-            quota: Mutex::new(quota::Quota::new(settings.qps)),
+            quota: Mutex::new(quota::Quota::new(settings.qps, settings.quota_scale)),
             faults: Mutex::new(fault::Faults::new(settings.faults, settings.seed)),
             clock_offset: Mutex::new(SignedDuration::ZERO),
             url_key: sign_url::UrlKey {
@@ -239,7 +251,7 @@ impl Simulator {
         (1..=video.snapshots).filter_map(|number| Some((number, flaw(number)?))).collect()
     }
 
-    /// The address (without auth_key) and the score of a video's smart thumbnails.
+    /// The address (without auth_key) and the score of a video's smart thumbnails, shown already or not.
     pub fn smart_thumbnails_of(&self, video: &str) -> Vec<(String, f64)> {
         let account = self.account();
         let Some(video) = account.video(video) else { return Vec::new() };
@@ -265,19 +277,6 @@ impl Simulator {
 
 /// What a test does to it.
 impl Simulator {
-    /// The new video's id. It sends no callback by itself.
-    pub fn add_video(&self, new: NewVideo) -> Result<String, BadVideo> {
-        let now = self.now();
-        self.account().add(new, now).map(|id| id.to_string())
-    }
-
-    /// A person sets a cover in the console; false if there is no such video. Whether that sends a
-    /// MediaBaseChangeComplete is not documented; here it does not.
-    pub fn edit_cover(&self, video: &str, url: &str) -> bool {
-        let now = self.now();
-        self.account().set_cover(video, url, By::Editor, now).is_some()
-    }
-
     /// Replaces all faults.
     pub fn set_faults(&self, faults: Vec<Fault>) {
         self.faults().set(faults);
@@ -307,8 +306,12 @@ impl Simulator {
 
 /// What the parts of the simulator share. A lock is held for one step and never across an await.
 impl Simulator {
+    /// As it is now.
     fn account(&self) -> MutexGuard<'_, Account> {
-        lock(&self.0.account)
+        let now = self.now();
+        let mut account = lock(&self.0.account);
+        account.end_jobs(now);
+        account
     }
 
     fn key(&self) -> Arc<Key> {

@@ -80,6 +80,7 @@ pub(super) async fn simulator(options: cli::Sim) -> anyhow::Result<ExitCode> {
         videos: options.videos,
         seed: options.seed,
         qps: options.qps == "on",
+        quota_scale: options.quota_scale,
         latency: Duration::from_millis(options.latency_ms),
         faults,
         access_key_id: options.access_key_id,

@@ -3,11 +3,14 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::ai::Jobs;
+use super::api::Scrolls;
 use super::fault;
 use super::text::Text;
 use super::upload::Uploads;
@@ -16,7 +19,7 @@ use super::video::{BadVideo, MAX_SNAPSHOTS, NewVideo, StartingCover, Video, mix}
 /// Calls and cover changes that are kept; older ones are forgotten, the numbers go on.
 pub const MAX_JOURNAL: usize = 1_000_000;
 
-/// MediaBaseChangeComplete bodies and lost callbacks that are kept.
+/// Bodies of events about changes, and lost callbacks, that are kept.
 const MAX_BODIES: usize = 20_000;
 
 /// One request to the API.
@@ -86,10 +89,17 @@ pub(super) struct Account {
     pub journal: Journal<Call>,
     pub changes: Journal<CoverChange>,
     pub lost: Journal<LostCallback>,
+    /// MediaBaseChangeComplete, DeleteMediaComplete and the like, as they happened.
     pub base_changes: Journal<Bytes>,
     pub delivered: u64,
     pub uploads: Uploads,
+    /// The videos of files that were registered.
+    pub registered: HashMap<String, Text>,
+    pub scrolls: Scrolls,
+    pub jobs: Jobs,
     pub seed: u64,
+    /// Videos ever added; deleted ones count.
+    added: u64,
     index: HashMap<Text, usize>,
 }
 
@@ -100,8 +110,8 @@ pub(super) struct Journal<T> {
     most: usize,
 }
 
-impl<T: Clone> Journal<T> {
-    fn new(most: usize) -> Self {
+impl<T> Journal<T> {
+    pub fn new(most: usize) -> Self {
         Self { entries: VecDeque::new(), written: 0, most }
     }
 
@@ -114,14 +124,33 @@ impl<T: Clone> Journal<T> {
     }
 
     /// The entries with a number above `seq`.
-    pub fn since(&self, seq: u64) -> Vec<T> {
-        let first = self.written - self.entries.len() as u64;
-        let skipped = usize::try_from(seq.saturating_sub(first)).unwrap_or(usize::MAX);
+    pub fn since(&self, seq: u64) -> Vec<T>
+    where
+        T: Clone,
+    {
+        let skipped = usize::try_from(seq.saturating_sub(self.forgotten())).unwrap_or(usize::MAX);
         self.entries.iter().skip(skipped).cloned().collect()
+    }
+
+    pub fn get(&self, seq: u64) -> Option<&T> {
+        self.entries.get(self.place(seq)?)
+    }
+
+    pub fn get_mut(&mut self, seq: u64) -> Option<&mut T> {
+        let place = self.place(seq)?;
+        self.entries.get_mut(place)
     }
 
     pub fn written(&self) -> u64 {
         self.written
+    }
+
+    fn forgotten(&self) -> u64 {
+        self.written - self.entries.len() as u64
+    }
+
+    fn place(&self, seq: u64) -> Option<usize> {
+        usize::try_from(seq.checked_sub(self.forgotten() + 1)?).ok()
     }
 }
 
@@ -136,18 +165,24 @@ impl Account {
             base_changes: Journal::new(MAX_BODIES),
             delivered: 0,
             uploads: Uploads::default(),
+            registered: HashMap::new(),
+            scrolls: Scrolls::default(),
+            jobs: Jobs::new(Vec::new(), Duration::ZERO),
             seed,
+            added: 0,
             index: HashMap::with_capacity(videos as usize),
         };
         let cover = if default_covers { StartingCover::Default } else { StartingCover::None };
         for index in 0..videos {
-            account.insert(Video::generated(seed, index), &cover);
+            let video = Video::generated(seed, index);
+            let created = video.created;
+            account.insert(video, &cover, created);
         }
         account
     }
 
     pub fn add(&mut self, new: NewVideo, now: Timestamp) -> Result<Text, BadVideo> {
-        let own = mix(self.seed ^ mix(self.videos.len() as u64 + 0x00AD_DED0));
+        let own = mix(self.seed ^ mix(self.added + 0x00AD_DED0));
         let id = new.id.clone().unwrap_or_else(|| format!("{own:016x}{:016x}", mix(own)));
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if id.is_empty() || id.len() > 64 || !id.bytes().all(fits) {
@@ -160,7 +195,7 @@ impl Account {
             return Err(BadVideo::TooMany(many));
         }
         let cover = new.cover.clone();
-        Ok(self.insert(Video::added(id, own, new, now), &cover))
+        Ok(self.insert(Video::added(id, own, new, now), &cover, now))
     }
 
     pub fn video(&self, id: &str) -> Option<&Video> {
@@ -192,12 +227,24 @@ impl Account {
         Some(old)
     }
 
+    /// Takes a video out, with everything that it had; `None` if there is no such video.
+    pub fn delete(&mut self, id: &str) -> Option<Video> {
+        let at = self.index.remove(id)?;
+        let video = self.videos.remove(at);
+        for (at, video) in self.videos.iter().enumerate().skip(at) {
+            self.index.insert(video.id.clone(), at);
+        }
+        Some(video)
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.base)
     }
 
-    fn insert(&mut self, video: Video, cover: &StartingCover) -> Text {
-        let (id, created) = (video.id.clone(), video.created);
+    fn insert(&mut self, mut video: Video, cover: &StartingCover, now: Timestamp) -> Text {
+        let id = video.id.clone();
+        self.added += 1;
+        video.number = self.added;
         let cover = match cover {
             StartingCover::Given(url) => Some(url.clone()),
             StartingCover::None => None,
@@ -208,7 +255,7 @@ impl Account {
         self.index.insert(id.clone(), self.videos.len());
         self.videos.push(video);
         if let Some(cover) = cover {
-            self.set_cover(&id, &cover, By::Default, created);
+            self.set_cover(&id, &cover, By::Default, now);
         }
         id
     }
@@ -228,6 +275,10 @@ mod tests {
         assert_eq!(journal.since(4), [5]);
         assert_eq!(journal.since(99), [0; 0]);
         assert_eq!(journal.written(), 5);
+        assert_eq!(
+            [2, 3, 5, 6].map(|seq| journal.get(seq).copied()),
+            [None, Some(3), Some(5), None]
+        );
     }
 
     #[test]
@@ -255,5 +306,22 @@ mod tests {
         assert_eq!(account.add(many, Timestamp::UNIX_EPOCH), Err(BadVideo::TooMany(9)));
         let cover = account.video("a1").and_then(|video| video.cover.clone()).unwrap();
         assert!(cover.ends_with("-00005.jpg"), "{cover}");
+    }
+
+    #[test]
+    fn a_deleted_video_is_gone_and_the_others_are_found() {
+        let mut account = Account::new("http://127.0.0.1:1".into(), 1, 4, true);
+        let ids: Vec<_> = account.videos.iter().map(|video| video.id.clone()).collect();
+        assert_eq!(account.delete(&ids[1]).unwrap().id, ids[1]);
+        assert!(account.delete(&ids[1]).is_none() && account.video(&ids[1]).is_none());
+        for id in [&ids[0], &ids[2], &ids[3]] {
+            assert_eq!(account.video(id).unwrap().id, *id);
+        }
+        // An id that is made up is not one that was made up before.
+        let mut add = || account.add(NewVideo::default(), Timestamp::UNIX_EPOCH).unwrap();
+        let (one, two) = (add(), add());
+        assert!(account.delete(&one).is_some());
+        let three = account.add(NewVideo::default(), Timestamp::UNIX_EPOCH).unwrap();
+        assert!(three != one && three != two);
     }
 }

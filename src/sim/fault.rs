@@ -234,6 +234,10 @@ mod tests {
             assert_eq!(text.parse(), Ok(Fault::always(kind)));
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.name());
         }
+        for operation in Operation::ALL {
+            let fault = Fault { operation: Some(operation), ..Fault::always(Kind::Reset) };
+            assert_eq!(format!("{}:reset", operation.name()).parse(), Ok(fault));
+        }
     }
 
     #[test]

@@ -14,6 +14,8 @@ pub struct Settings {
     pub seed: u64,
     /// Whether the account's quotas are enforced.
     pub qps: bool,
+    /// Multiplies all quotas, for an account whose limits were raised or lowered.
+    pub quota_scale: f64,
     /// Added to every call, before it takes effect.
     pub latency: Duration,
     pub faults: Vec<Fault>,
@@ -27,6 +29,13 @@ pub struct Settings {
     pub default_covers: bool,
     /// Sends the SnapshotComplete of cover and sprite snapshots apart.
     pub separate_events: bool,
+    /// Whether a change in the console causes a MediaBaseChangeComplete, as one through the API does.
+    /// The documentation leaves that open.
+    pub console_events: bool,
+    /// How long a job for smart thumbnails takes.
+    pub ai_job_takes: Duration,
+    /// AI templates: TemplateId, and whether VOD itself makes the best thumbnail the cover.
+    pub ai_templates: Vec<(String, bool)>,
     /// Turns URL signing on: pictures need an auth_key made with this key, and answers carry it.
     pub url_key: Option<String>,
     /// Allows an address other than loopback. Everybody who reaches it can use the control plane.
@@ -39,6 +48,7 @@ impl Default for Settings {
             videos: 100,
             seed: 1,
             qps: true,
+            quota_scale: 1.0,
             latency: Duration::ZERO,
             faults: Vec::new(),
             access_key_id: "testid".to_owned(),
@@ -47,6 +57,11 @@ impl Default for Settings {
             callback: None,
             default_covers: true,
             separate_events: false,
+            console_events: true,
+            ai_job_takes: Duration::ZERO,
+            ai_templates: [("tpl-smart", false), ("tpl-sets-cover", true)]
+                .map(|(id, sets_cover)| (id.to_owned(), sets_cover))
+                .to_vec(),
             url_key: None,
             public: false,
         }
