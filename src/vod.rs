@@ -18,6 +18,7 @@ use crate::error::Class;
 use crate::event::VideoId;
 
 mod answer;
+mod batch;
 mod call;
 pub mod credentials;
 pub mod error;
@@ -60,6 +61,7 @@ struct Inner {
     http: reqwest::Client,
     credentials: Credentials,
     quota: Quota,
+    look_ups: batch::Gathering<VideoId, VideoInfo>,
 }
 
 type Parameters = BTreeMap<&'static str, String>;
@@ -83,7 +85,9 @@ impl Client {
         let credentials = Credentials::new(&settings.credentials, environment);
         let quota = Quota::new(settings.pace.then_some(settings.quota_share));
         let settings = settings.clone();
-        Ok(Self { inner: Arc::new(Inner { settings, endpoint, http, credentials, quota }) })
+        let look_ups = batch::Gathering::default();
+        let inner = Inner { settings, endpoint, http, credentials, quota, look_ups };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     pub fn endpoint(&self) -> &Url {

@@ -30,8 +30,9 @@ pub enum Break {
     Lost,
 }
 
-/// Why a call failed. `ambiguous` says that the call may have had its effect all the same.
-#[derive(Debug, thiserror::Error)]
+/// Why a call failed. `ambiguous` says that the call may have had its effect all the same. Callers whose
+/// calls were joined into one get a copy each.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     #[error("{operation}: {}", broke(operation, *how))]
     Transport {
@@ -39,7 +40,7 @@ pub enum Error {
         how: Break,
         ambiguous: bool,
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// VOD refused, with a code.
     #[error(
@@ -78,6 +79,9 @@ pub enum Error {
         #[source]
         source: Arc<credentials::Error>,
     },
+    /// The task that made the call ended early: a panic, or the program ends.
+    #[error("{operation}: the call was lost before its answer came")]
+    Lost { operation: &'static str },
     /// Our own pacing; the call was not made.
     #[error("{operation}: the next call of this process is due in {after:?}")]
     Paced { operation: &'static str, after: Duration },
@@ -107,7 +111,7 @@ pub enum Error {
 impl Error {
     pub fn class(&self) -> Class {
         match self {
-            Self::Transport { .. } => Class::Transient,
+            Self::Transport { .. } | Self::Lost { .. } => Class::Transient,
             Self::Api { code, status, retry_after, .. } => of_code(code, *status, *retry_after),
             Self::Oss { code, status, .. } => of_oss_code(code, *status),
             Self::Reply { status, retry_after, .. } => of_status(*status, *retry_after),
@@ -126,7 +130,7 @@ impl Error {
             Self::Transport { ambiguous, .. }
             | Self::Api { ambiguous, .. }
             | Self::Reply { ambiguous, .. } => *ambiguous,
-            Self::Partly { .. } => true,
+            Self::Partly { .. } | Self::Lost { .. } => true,
             _ => false,
         }
     }
@@ -141,6 +145,7 @@ impl Error {
             Self::Reply { status: 200, .. } => Reason::new("vod.reply"),
             Self::Reply { status, .. } => Reason::foreign("vod.http", &status.to_string()),
             Self::Credentials { .. } => Reason::new("vod.credentials"),
+            Self::Lost { .. } => Reason::new("vod.lost"),
             Self::Paced { .. } => Reason::new("vod.paced"),
             Self::NoSuchVideo { .. } => Reason::new("vod.InvalidVideo.NotFound"),
             Self::ForbiddenVideo { .. } => Reason::new("vod.forbidden-video"),

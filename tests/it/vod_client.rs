@@ -11,6 +11,7 @@ use vod_cover::event::VideoId;
 use vod_cover::picture::Format;
 use vod_cover::vod::Error;
 
+mod batch;
 mod credentials;
 mod failures;
 mod server;
