@@ -15,9 +15,10 @@
 //! | `GET /_sim/flaws?video=ID` | what is wrong with which snapshots: `{"ID": {"1": "black"}}` |
 //! | `POST /_sim/videos` | adds one; the body is a [`NewVideo`], every member optional |
 //! | `POST /_sim/edit` | `{"video", "url"}`: a person sets a cover in the console |
+//! | `POST /_sim/delete` | `{"video"}`: a person deletes a video |
 //! | `GET /_sim/events?video=ID` | the videos' events as NDJSON, once and in order |
 //! | `GET /_sim/events?duplicates=0.3&shuffle=1` | the same with extra copies, shuffled |
-//! | `GET /_sim/events?kind=changes` | the MediaBaseChangeComplete events so far |
+//! | `GET /_sim/events?kind=changes&since=SEQ` | the events of changes with a higher number; the header `x-sim-last` has the last one's |
 //! | `POST /_sim/emit?video=ID` | sends callbacks now, and answers when all are through |
 //! | `GET /_sim/uploads` | pictures that CreateUploadImage announced, and whether they came |
 //! | `GET /_sim/lost` | callbacks that were given up |
@@ -32,6 +33,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use tokio::net::TcpSocket;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -40,6 +42,7 @@ mod account;
 mod api;
 mod auth;
 mod callback;
+mod console;
 mod control;
 mod draw;
 mod emit;
@@ -81,6 +84,8 @@ struct Inner {
     seed: u64,
     latency: Duration,
     separate_events: bool,
+    console_events: bool,
+    runtime: Handle,
     account: Mutex<Account>,
     key: Mutex<Arc<Key>>,
     nonces: Mutex<nonce::Nonces>,
@@ -123,6 +128,8 @@ impl Simulator {
             seed: settings.seed,
             latency: settings.latency,
             separate_events: settings.separate_events,
+            console_events: settings.console_events,
+            runtime: Handle::current(),
             account: Mutex::new(account),
             key: Mutex::new(Arc::new(key)),
             nonces: Mutex::new(nonce::Nonces::new(Timestamp::now())),
@@ -265,19 +272,6 @@ impl Simulator {
 
 /// What a test does to it.
 impl Simulator {
-    /// The new video's id. It sends no callback by itself.
-    pub fn add_video(&self, new: NewVideo) -> Result<String, BadVideo> {
-        let now = self.now();
-        self.account().add(new, now).map(|id| id.to_string())
-    }
-
-    /// A person sets a cover in the console; false if there is no such video. Whether that sends a
-    /// MediaBaseChangeComplete is not documented; here it does not.
-    pub fn edit_cover(&self, video: &str, url: &str) -> bool {
-        let now = self.now();
-        self.account().set_cover(video, url, By::Editor, now).is_some()
-    }
-
     /// Replaces all faults.
     pub fn set_faults(&self, faults: Vec<Fault>) {
         self.faults().set(faults);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::api::Scrolls;
 use super::fault;
 use super::text::Text;
 use super::upload::Uploads;
@@ -16,7 +17,7 @@ use super::video::{BadVideo, MAX_SNAPSHOTS, NewVideo, StartingCover, Video, mix}
 /// Calls and cover changes that are kept; older ones are forgotten, the numbers go on.
 pub const MAX_JOURNAL: usize = 1_000_000;
 
-/// MediaBaseChangeComplete bodies and lost callbacks that are kept.
+/// Bodies of events about changes, and lost callbacks, that are kept.
 const MAX_BODIES: usize = 20_000;
 
 /// One request to the API.
@@ -86,10 +87,14 @@ pub(super) struct Account {
     pub journal: Journal<Call>,
     pub changes: Journal<CoverChange>,
     pub lost: Journal<LostCallback>,
+    /// MediaBaseChangeComplete, DeleteMediaComplete and the like, as they happened.
     pub base_changes: Journal<Bytes>,
     pub delivered: u64,
     pub uploads: Uploads,
+    pub scrolls: Scrolls,
     pub seed: u64,
+    /// Videos ever added; deleted ones count.
+    added: u64,
     index: HashMap<Text, usize>,
 }
 
@@ -136,18 +141,22 @@ impl Account {
             base_changes: Journal::new(MAX_BODIES),
             delivered: 0,
             uploads: Uploads::default(),
+            scrolls: Scrolls::default(),
             seed,
+            added: 0,
             index: HashMap::with_capacity(videos as usize),
         };
         let cover = if default_covers { StartingCover::Default } else { StartingCover::None };
         for index in 0..videos {
-            account.insert(Video::generated(seed, index), &cover);
+            let video = Video::generated(seed, index);
+            let created = video.created;
+            account.insert(video, &cover, created);
         }
         account
     }
 
     pub fn add(&mut self, new: NewVideo, now: Timestamp) -> Result<Text, BadVideo> {
-        let own = mix(self.seed ^ mix(self.videos.len() as u64 + 0x00AD_DED0));
+        let own = mix(self.seed ^ mix(self.added + 0x00AD_DED0));
         let id = new.id.clone().unwrap_or_else(|| format!("{own:016x}{:016x}", mix(own)));
         let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
         if id.is_empty() || id.len() > 64 || !id.bytes().all(fits) {
@@ -160,7 +169,7 @@ impl Account {
             return Err(BadVideo::TooMany(many));
         }
         let cover = new.cover.clone();
-        Ok(self.insert(Video::added(id, own, new, now), &cover))
+        Ok(self.insert(Video::added(id, own, new, now), &cover, now))
     }
 
     pub fn video(&self, id: &str) -> Option<&Video> {
@@ -192,12 +201,24 @@ impl Account {
         Some(old)
     }
 
+    /// Takes a video out, with everything that it had; `None` if there is no such video.
+    pub fn delete(&mut self, id: &str) -> Option<Video> {
+        let at = self.index.remove(id)?;
+        let video = self.videos.remove(at);
+        for (at, video) in self.videos.iter().enumerate().skip(at) {
+            self.index.insert(video.id.clone(), at);
+        }
+        Some(video)
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.base)
     }
 
-    fn insert(&mut self, video: Video, cover: &StartingCover) -> Text {
-        let (id, created) = (video.id.clone(), video.created);
+    fn insert(&mut self, mut video: Video, cover: &StartingCover, now: Timestamp) -> Text {
+        let id = video.id.clone();
+        self.added += 1;
+        video.number = self.added;
         let cover = match cover {
             StartingCover::Given(url) => Some(url.clone()),
             StartingCover::None => None,
@@ -208,7 +229,7 @@ impl Account {
         self.index.insert(id.clone(), self.videos.len());
         self.videos.push(video);
         if let Some(cover) = cover {
-            self.set_cover(&id, &cover, By::Default, created);
+            self.set_cover(&id, &cover, By::Default, now);
         }
         id
     }
@@ -255,5 +276,22 @@ mod tests {
         assert_eq!(account.add(many, Timestamp::UNIX_EPOCH), Err(BadVideo::TooMany(9)));
         let cover = account.video("a1").and_then(|video| video.cover.clone()).unwrap();
         assert!(cover.ends_with("-00005.jpg"), "{cover}");
+    }
+
+    #[test]
+    fn a_deleted_video_is_gone_and_the_others_are_found() {
+        let mut account = Account::new("http://127.0.0.1:1".into(), 1, 4, true);
+        let ids: Vec<_> = account.videos.iter().map(|video| video.id.clone()).collect();
+        assert_eq!(account.delete(&ids[1]).unwrap().id, ids[1]);
+        assert!(account.delete(&ids[1]).is_none() && account.video(&ids[1]).is_none());
+        for id in [&ids[0], &ids[2], &ids[3]] {
+            assert_eq!(account.video(id).unwrap().id, *id);
+        }
+        // An id that is made up is not one that was made up before.
+        let mut add = || account.add(NewVideo::default(), Timestamp::UNIX_EPOCH).unwrap();
+        let (one, two) = (add(), add());
+        assert!(account.delete(&one).is_some());
+        let three = account.add(NewVideo::default(), Timestamp::UNIX_EPOCH).unwrap();
+        assert!(three != one && three != two);
     }
 }

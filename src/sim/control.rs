@@ -34,6 +34,7 @@ pub(super) fn router() -> Router<Simulator> {
         .route("/uploads", get(uploads))
         .route("/videos", get(videos).post(add_video))
         .route("/edit", post(edit))
+        .route("/delete", post(delete))
         .route("/faults", get(faults).put(set_faults).delete(clear_faults))
         .route("/secret", put(set_secret))
         .route("/emit", post(emit))
@@ -147,10 +148,23 @@ struct Edit {
 
 async fn edit(State(simulator): State<Simulator>, body: Bytes) -> Result<Response, Refusal> {
     let edit: Edit = read(&body)?;
-    if simulator.edit_cover(&edit.video, &edit.url) {
-        Ok(Json(json!({})).into_response())
-    } else {
-        Err(Refusal(format!("there is no video {:?}", edit.video)))
+    done(simulator.edit_cover(&edit.video, &edit.url), &edit.video)
+}
+
+#[derive(Deserialize)]
+struct One {
+    video: String,
+}
+
+async fn delete(State(simulator): State<Simulator>, body: Bytes) -> Result<Response, Refusal> {
+    let one: One = read(&body)?;
+    done(simulator.delete_video(&one.video), &one.video)
+}
+
+fn done(known: bool, video: &str) -> Result<Response, Refusal> {
+    match known {
+        true => Ok(Json(json!({})).into_response()),
+        false => Err(Refusal(format!("there is no video {video:?}"))),
     }
 }
 
@@ -161,11 +175,19 @@ struct WhichEvents {
     shuffle: Option<u8>,
     /// `snapshots` (the default) or `changes`.
     kind: Option<String>,
+    /// For `changes`.
+    #[serde(default)]
+    since: u64,
 }
 
 async fn events(State(simulator): State<Simulator>, Query(query): Query<WhichEvents>) -> Response {
+    let mut last = None;
     let events = match (query.kind.as_deref(), &query.video) {
-        (Some("changes"), _) => simulator.base_change_events(),
+        (Some("changes"), _) => {
+            let (events, seq) = simulator.change_events_since(query.since);
+            last = Some(seq);
+            events
+        }
         (_, Some(video)) => simulator.events(video),
         _ if query.shuffle == Some(1) || query.duplicates.is_some() => {
             simulator.shuffled_events(query.duplicates.unwrap_or_default())
@@ -177,7 +199,8 @@ async fn events(State(simulator): State<Simulator>, Query(query): Query<WhichEve
         lines.extend_from_slice(&event);
         lines.push(b'\n');
     }
-    ([(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
+    let last = last.map(|seq| [("x-sim-last", seq.to_string())]);
+    (last, [(header::CONTENT_TYPE, "application/x-ndjson")], lines).into_response()
 }
 
 async fn lost(State(simulator): State<Simulator>) -> Response {

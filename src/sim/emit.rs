@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
-use super::account::LostCallback;
+use super::account::{Account, LostCallback};
 use super::{Simulator, callback, event};
 
 /// Events that [`Simulator::emit`] works on at one time. More than leave at once, because one that
@@ -40,9 +40,16 @@ impl Simulator {
         event::shuffled(self.all_events(), duplicates, self.0.seed)
     }
 
-    /// The MediaBaseChangeComplete bodies of the API's changes so far, at most the latest 20,000.
+    /// The events of all changes so far (MediaBaseChangeComplete, DeleteMediaComplete,
+    /// UploadByURLComplete), in order, at most the latest 20,000.
     pub fn base_change_events(&self) -> Vec<Bytes> {
-        self.account().base_changes.since(0)
+        self.change_events_since(0).0
+    }
+
+    /// Those with a number above `seq`, and the number of the last one: what to ask for the next time.
+    pub fn change_events_since(&self, seq: u64) -> (Vec<Bytes>, u64) {
+        let account = self.account();
+        (account.base_changes.since(seq), account.base_changes.written())
     }
 
     /// Sends the events of all videos to the callback URL, shuffled and with its duplicates, and ends
@@ -65,13 +72,24 @@ impl Simulator {
         Some(emission)
     }
 
-    /// Sends what a call caused, without waiting.
-    pub(super) fn call_back(&self, events: Vec<Bytes>) {
-        let Some(sender) = &self.0.sender else { return };
-        for event in events {
-            let (simulator, sender) = (self.clone(), sender.clone());
-            tokio::spawn(async move { simulator.send(sender, event).await });
+    /// Changes the account in one turn of its lock. The events that the change puts on the list are
+    /// journaled in the same turn, and sent without waiting.
+    pub(super) fn change<T>(&self, work: impl FnOnce(&mut Account, &mut Vec<Bytes>) -> T) -> T {
+        let mut events = Vec::new();
+        let mut account = self.account();
+        let done = work(&mut account, &mut events);
+        for event in &events {
+            account.base_changes.push(|_| event.clone());
         }
+        drop(account);
+        if let Some(sender) = &self.0.sender {
+            for event in events {
+                let (simulator, sender) = (self.clone(), sender.clone());
+                // A test may be outside of the runtime that the simulator runs in.
+                self.0.runtime.spawn(async move { simulator.send(sender, event).await });
+            }
+        }
+        done
     }
 
     async fn send(&self, sender: callback::Sender, body: Bytes) -> bool {

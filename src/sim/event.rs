@@ -1,8 +1,10 @@
 //! The callback bodies that VOD sends, written from its documentation: SnapshotComplete for a video's
-//! snapshots and MediaBaseChangeComplete for every change made through the API. All URLs are http.
+//! snapshots, MediaBaseChangeComplete and DeleteMediaComplete for what the API or the console did to it.
+//! All URLs are http.
 //!
 //! Documentation: <https://www.alibabacloud.com/help/en/vod/user-guide/snapshotcomplete>,
-//! <https://www.alibabacloud.com/help/en/vod/user-guide/mediabasechangecomplete>
+//! <https://www.alibabacloud.com/help/en/vod/user-guide/mediabasechangecomplete>,
+//! <https://www.alibabacloud.com/help/en/vod/user-guide/deletemediacomplete>
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -59,22 +61,34 @@ pub(super) fn snapshots_complete(account: &Account, video: &Video, separate: boo
     }
 }
 
-/// One field that a call changed.
+/// What became of a video, in a MediaBaseChangeComplete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Operate {
+    Create,
+    Update,
+    Delete,
+}
+
+/// One field with what was in it and what is.
 pub(super) struct FieldChange<'a> {
     pub name: &'static str,
     pub old: Option<&'a str>,
-    pub new: &'a str,
+    pub new: Option<&'a str>,
 }
 
 /// MediaContent is documented as a JSON string, but the sample nests an object whose members are JSON
-/// strings; this follows the sample. OldValue is missing where there was nothing.
-pub(super) fn media_base_change(video: &str, changes: &[FieldChange<'_>], now: Timestamp) -> Bytes {
+/// strings; this follows the sample. OldValue is missing where there was nothing, NewValue where nothing
+/// is left.
+pub(super) fn media_base_change(
+    video: &str,
+    operate: Operate,
+    changes: &[FieldChange<'_>],
+    now: Timestamp,
+) -> Bytes {
     let content = changes.iter().map(|change| {
-        let mut values = Map::new();
-        if let Some(old) = change.old {
-            values.insert("OldValue".into(), json!(old));
-        }
-        values.insert("NewValue".into(), json!(change.new));
+        let values = [("OldValue", change.old), ("NewValue", change.new)].into_iter();
+        let values: Map<_, _> =
+            values.filter_map(|(name, value)| Some((name.into(), json!(value?)))).collect();
         (change.name.to_owned(), json!(Value::Object(values).to_string()))
     });
     let body = json!({
@@ -83,8 +97,25 @@ pub(super) fn media_base_change(video: &str, changes: &[FieldChange<'_>], now: T
         "Status": "success",
         "MediaId": video,
         "MediaType": "video",
-        "OperateMode": "update",
+        "OperateMode": match operate {
+            Operate::Create => "create",
+            Operate::Update => "update",
+            Operate::Delete => "delete",
+        },
         "MediaContent": content.collect::<Map<_, _>>(),
+    });
+    body.to_string().into()
+}
+
+/// A whole video was deleted.
+pub(super) fn delete_media(video: &str, now: Timestamp) -> Bytes {
+    let body = json!({
+        "EventType": "DeleteMediaComplete",
+        "EventTime": time(now),
+        "Status": "success",
+        "MediaId": video,
+        "MediaType": "video",
+        "DeleteType": "all",
     });
     body.to_string().into()
 }
@@ -106,6 +137,12 @@ pub(super) fn shuffled(events: Vec<Bytes>, duplicates: f64, seed: u64) -> Vec<By
 /// `yyyy-MM-ddTHH:mm:ssZ`, as all events but the AI ones have it.
 pub(super) fn time(at: Timestamp) -> String {
     at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// The same form, as requests have it.
+pub(super) fn read_time(text: &str) -> Option<Timestamp> {
+    let fits = text.len() == "yyyy-MM-ddTHH:mm:ssZ".len() && text.ends_with('Z');
+    text.parse().ok().filter(|_| fits)
 }
 
 #[cfg(test)]
@@ -145,10 +182,14 @@ mod tests {
     #[test]
     fn a_change_event_nests_json_strings_in_an_object() {
         let changes = [
-            FieldChange { name: "CoverURL", old: None, new: "http://a/1.jpg" },
-            FieldChange { name: "Title", old: Some("a"), new: "b" },
+            FieldChange { name: "CoverURL", old: None, new: Some("http://a/1.jpg") },
+            FieldChange { name: "Title", old: Some("a"), new: Some("b") },
+            FieldChange { name: "Tags", old: Some("c"), new: None },
         ];
-        let event = parsed(&media_base_change("v1", &changes, Timestamp::UNIX_EPOCH));
+        let now = Timestamp::UNIX_EPOCH;
+        let event = parsed(&media_base_change("v1", Operate::Update, &changes, now));
+        assert_eq!(event["OperateMode"], "update");
+        assert_eq!(event["MediaContent"]["Tags"], r#"{"OldValue":"c"}"#);
         assert_eq!(event["MediaId"], "v1");
         assert_eq!(event["EventTime"], "1970-01-01T00:00:00Z");
         assert_eq!(event["MediaContent"]["CoverURL"], r#"{"NewValue":"http://a/1.jpg"}"#);

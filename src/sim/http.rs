@@ -228,29 +228,19 @@ impl Simulator {
         fault: Option<Kind>,
     ) -> Result<Value, ApiError> {
         let now = self.now();
-        let mut account = self.account();
-        let mut api = Api {
-            account: &mut account,
-            params,
-            url_key: self.url_key(),
-            now,
-            named: Vec::new(),
-            events: Vec::new(),
-        };
-        let answer = api.answer(operation);
-        let (videos, events) = (api.named, api.events);
-        let verdict = match &answer {
-            Ok(_) => Verdict::Ok,
-            Err(error) => Verdict::Error(error.code.clone()),
-        };
-        let operation = operation.name().into();
-        account.journal.push(|seq| Call { seq, at: now, operation, videos, verdict, fault });
-        for event in &events {
-            account.base_changes.push(|_| event.clone());
-        }
-        drop(account);
-        self.call_back(events);
-        answer
+        self.change(|account, events| {
+            let url_key = self.url_key();
+            let mut api = Api { account, params, url_key, now, named: Vec::new(), events };
+            let answer = api.answer(operation);
+            let videos = api.named;
+            let verdict = match &answer {
+                Ok(_) => Verdict::Ok,
+                Err(error) => Verdict::Error(error.code.clone()),
+            };
+            let operation = operation.name().into();
+            account.journal.push(|seq| Call { seq, at: now, operation, videos, verdict, fault });
+            answer
+        })
     }
 
     pub(super) fn refuse(&self, action: Cow<'static, str>, error: &ApiError, fault: Option<Kind>) {

@@ -15,6 +15,7 @@ fn per_second(operation: Operation) -> usize {
     match operation {
         Operation::UpdateVideoInfo | Operation::GetVideoInfo | Operation::GetVideoInfos => 100,
         Operation::CreateUploadImage => 80,
+        Operation::GetVideoList | Operation::SearchMedia => 50,
         Operation::PutObject | Operation::GetPicture => usize::MAX,
         Operation::UpdateVideoInfos | Operation::ListSnapshots | Operation::ListAiImageInfo => 30,
     }

@@ -27,6 +27,9 @@ pub struct Settings {
     pub default_covers: bool,
     /// Sends the SnapshotComplete of cover and sprite snapshots apart.
     pub separate_events: bool,
+    /// Whether a change in the console causes a MediaBaseChangeComplete, as one through the API does.
+    /// The documentation leaves that open.
+    pub console_events: bool,
     /// Turns URL signing on: pictures need an auth_key made with this key, and answers carry it.
     pub url_key: Option<String>,
     /// Allows an address other than loopback. Everybody who reaches it can use the control plane.
@@ -47,6 +50,7 @@ impl Default for Settings {
             callback: None,
             default_covers: true,
             separate_events: false,
+            console_events: true,
             url_key: None,
             public: false,
         }

@@ -21,6 +21,17 @@ pub struct NewVideo {
     /// 1 to 64 letters, digits, `-` and `_`; made up when absent.
     pub id: Option<String>,
     pub title: Option<String>,
+    pub description: String,
+    /// Separated by commas.
+    pub tags: String,
+    /// CateId.
+    pub category: Option<i64>,
+    /// CateName; made up when absent.
+    pub category_name: Option<String>,
+    /// TemplateGroupId.
+    pub template_group: Option<String>,
+    /// CreationTime; now when absent.
+    pub created: Option<Timestamp>,
     /// 0 to 8. A video without snapshots (audio only) sends a SnapshotComplete that failed.
     pub snapshots: u8,
     /// Entries of ListAIImageInfo, 0 to 8: png and gif by turns.
@@ -39,6 +50,12 @@ impl Default for NewVideo {
         Self {
             id: None,
             title: None,
+            description: String::new(),
+            tags: String::new(),
+            category: None,
+            category_name: None,
+            template_group: None,
+            created: None,
             snapshots: MAX_SNAPSHOTS,
             smart: 0,
             cover: StartingCover::Default,
@@ -83,10 +100,14 @@ pub enum BadVideo {
 
 pub(super) struct Video {
     pub id: Text,
+    /// From 1, in the order in which the account's videos were added.
+    pub number: u64,
     pub title: String,
     pub description: String,
     pub tags: String,
     pub category: Option<i64>,
+    pub category_name: Option<String>,
+    pub template_group: Option<String>,
     pub cover: Option<Text>,
     pub seed: u64,
     pub snapshots: u8,
@@ -130,17 +151,34 @@ impl Video {
         let uploaded =
             Timestamp::from_second(day + i64::from(index)).unwrap_or(Timestamp::UNIX_EPOCH);
         let title = title(&mut random, index);
-        let new = NewVideo { title: Some(title), snapshots, smart, ..NewVideo::default() };
+        let (category, category_name) = category(&mut random).unzip();
+        let new = NewVideo {
+            title: Some(title),
+            tags: tags(&mut random),
+            category,
+            category_name,
+            snapshots,
+            smart,
+            ..NewVideo::default()
+        };
         Self::added(id, own, new, uploaded)
     }
 
+    /// Its number is given by the account.
     pub fn added(id: String, seed: u64, new: NewVideo, now: Timestamp) -> Self {
+        let created = new.created.unwrap_or(now);
+        // VOD tells and compares whole seconds.
+        let created = Timestamp::from_second(created.as_second()).unwrap_or(created);
+        let named = |category| format!("Category {category}");
         Self {
+            number: 0,
             title: new.title.unwrap_or_else(|| format!("Video {id}")),
             id: id.into(),
-            description: String::new(),
-            tags: String::new(),
-            category: None,
+            description: new.description,
+            tags: new.tags,
+            category: new.category,
+            category_name: new.category_name.or_else(|| new.category.map(named)),
+            template_group: new.template_group,
             cover: None,
             seed,
             snapshots: new.snapshots,
@@ -148,7 +186,7 @@ impl Video {
             status: new.status,
             forbidden: new.forbidden,
             extend: new.extend,
-            created: now,
+            created,
             modified: now,
         }
     }
@@ -165,6 +203,12 @@ impl Video {
 
     pub fn sprite_pattern(&self) -> String {
         format!("{}/covers/sprite/{}-{{SnapshotCount}}.jpg", self.id, self.hash(2))
+    }
+
+    /// The sprite, if there are snapshots.
+    pub fn sprite_path(&self) -> Option<String> {
+        let path = || self.sprite_pattern().replace("{SnapshotCount}", "00001");
+        (self.snapshots > 0).then(path)
     }
 
     pub fn snapshot_path(&self, number: u8) -> String {
@@ -198,7 +242,7 @@ impl Video {
     /// Which of its pictures lies at a path below the video's id.
     pub fn picture(&self, path: &str) -> Option<Picture> {
         let is = |found: &String| found.split_once('/').is_some_and(|(_, rest)| rest == path);
-        if is(&self.sprite_pattern().replace("{SnapshotCount}", "00001")) && self.snapshots > 0 {
+        if self.sprite_path().as_ref().is_some_and(is) {
             return Some(Picture::Sprite);
         }
         let snapshot = (1..=self.snapshots).find(|number| is(&self.snapshot_path(*number)));
@@ -227,6 +271,21 @@ fn title(random: &mut fastrand::Rng, index: u32) -> String {
     format!("{} {} {} {}", one(WHEN), one(WHERE), one(WHAT), index + 1)
 }
 
+/// Two in three videos are in a category.
+fn category(random: &mut fastrand::Rng) -> Option<(i64, String)> {
+    const CATEGORIES: [(i64, &str); 4] =
+        [(1_000_001, "Travel"), (1_000_002, "News"), (1_000_003, "Lessons"), (1_000_004, "Sport")];
+    let (id, name) = CATEGORIES.get(random.usize(..6))?;
+    Some((*id, (*name).to_owned()))
+}
+
+/// None to two of them.
+fn tags(random: &mut fastrand::Rng) -> String {
+    const TAGS: [&str; 6] = ["trailer", "live", "4k", "interview", "archive", "vertical"];
+    let count = random.usize(..3);
+    random.choose_multiple(TAGS, count).join(",")
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
@@ -253,6 +312,28 @@ mod tests {
         assert!((100..300).contains(&smart), "{smart}");
         let pngs = videos.iter().flat_map(Video::thumbnails).filter(|t| t.format == "png").count();
         assert!(pngs > 0 && pngs < videos.iter().map(|v| usize::from(v.smart)).sum());
+    }
+
+    #[test]
+    fn some_videos_have_a_category_and_some_have_tags() {
+        let videos: Vec<_> = (0..300).map(|index| Video::generated(1, index)).collect();
+        let categories = videos.iter().filter(|video| video.category.is_some()).count();
+        let tagged = videos.iter().filter(|video| !video.tags.is_empty()).count();
+        assert!((100..250).contains(&categories), "{categories}");
+        assert!((150..250).contains(&tagged), "{tagged}");
+        assert!(videos.iter().all(|v| v.category.is_some() == v.category_name.is_some()));
+    }
+
+    /// Figures were measured with these videos.
+    #[test]
+    fn what_a_seed_gave_it_gives_for_ever() {
+        for (seed, index, expected) in [
+            (1, 0, ("2aacd33c4686244ce220a8397b1dcdaf", "Morning Desert Match 1", 4, 4)),
+            (7, 99, ("d2e4a47ebbfe1746abbfa9247d3df543", "Rainy Desert Recipe 100", 5, 3)),
+        ] {
+            let video = Video::generated(seed, index);
+            assert_eq!((&*video.id, &*video.title, video.snapshots, video.smart), expected);
+        }
     }
 
     #[test]

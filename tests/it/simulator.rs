@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 use sha1::Sha1;
 use vod_cover::sim::{By, Callback, Fault, NewVideo, Settings, Simulator, StartingCover, Verdict};
 
+mod changes;
+mod search;
+
 const LOOPBACK: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
@@ -329,7 +332,7 @@ async fn any_url_is_stored_and_what_is_not_given_stays() {
     assert!(!simulator.edit_cover("nobody", "http://a/chosen.png"));
 
     let events = parse(simulator.base_change_events());
-    assert_eq!(events.len(), 2);
+    assert_eq!(events.len(), 3);
     let values = events[0]["MediaContent"]["CoverURL"].as_str().unwrap();
     let values: Value = serde_json::from_str(values).unwrap();
     assert_eq!(values["NewValue"], cover);
@@ -716,7 +719,10 @@ async fn the_control_plane_does_for_other_processes_what_the_handle_does() {
     let of_one = lines(get(&at("events?video=abc")).await.1);
     assert_eq!(of_one[0]["Extend"], json!({ "a": 1 }));
     assert_eq!(lines(get(&at("events?duplicates=1&shuffle=1")).await.1).len(), 6);
-    assert_eq!(lines(get(&at("events?kind=changes")).await.1).len(), 1);
+    assert_eq!(lines(get(&at("events?kind=changes")).await.1).len(), 2);
+    let later = http().get(at("events?kind=changes&since=1")).send().await.unwrap();
+    assert_eq!(later.headers()["x-sim-last"], "2");
+    assert_eq!(lines(later.bytes().await.unwrap().to_vec()).len(), 1);
 
     let bad = send(put.clone(), "faults", json!(["often"])).await;
     assert!(bad.0 == 400 && bad.1.contains("error-5xx"), "{bad:?}");
@@ -729,6 +735,11 @@ async fn the_control_plane_does_for_other_processes_what_the_handle_does() {
     assert_eq!(client.set_cover("abc", "http://a/3.jpg").await.0, 400);
     send(put, "secret", json!({ "access_key_secret": "testsecret" })).await;
     assert_eq!(client.set_cover("abc", "http://a/3.jpg").await.0, 200);
+
+    let gone = json!({ "video": "abc" });
+    assert_eq!(send(post.clone(), "delete", gone.clone()).await.0, 200);
+    assert_eq!(send(post.clone(), "delete", gone).await.0, 400);
+    assert_eq!(client.set_cover("abc", "http://a/4.jpg").await.0, 404);
 
     assert_eq!(send(post.clone(), "emit", json!({})).await.0, 400);
     assert_eq!(send(post, "pause", json!({ "seconds": 0.5 })).await.0, 202);

@@ -1,0 +1,56 @@
+//! The names of the operations that the simulator knows.
+
+/// The operations that the simulator knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Operation {
+    UpdateVideoInfo,
+    UpdateVideoInfos,
+    GetVideoInfo,
+    GetVideoInfos,
+    ListSnapshots,
+    ListAiImageInfo,
+    GetVideoList,
+    SearchMedia,
+    CreateUploadImage,
+    /// OSS's, not VOD's.
+    PutObject,
+    /// The picture domain's.
+    GetPicture,
+}
+
+impl Operation {
+    pub(in crate::sim) const ALL: [Self; 11] = [
+        Self::UpdateVideoInfo,
+        Self::UpdateVideoInfos,
+        Self::GetVideoInfo,
+        Self::GetVideoInfos,
+        Self::ListSnapshots,
+        Self::ListAiImageInfo,
+        Self::GetVideoList,
+        Self::SearchMedia,
+        Self::CreateUploadImage,
+        Self::PutObject,
+        Self::GetPicture,
+    ];
+
+    /// Its Action.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UpdateVideoInfo => "UpdateVideoInfo",
+            Self::UpdateVideoInfos => "UpdateVideoInfos",
+            Self::GetVideoInfo => "GetVideoInfo",
+            Self::GetVideoInfos => "GetVideoInfos",
+            Self::ListSnapshots => "ListSnapshots",
+            Self::ListAiImageInfo => "ListAIImageInfo",
+            Self::GetVideoList => "GetVideoList",
+            Self::SearchMedia => "SearchMedia",
+            Self::CreateUploadImage => "CreateUploadImage",
+            Self::PutObject => "PutObject",
+            Self::GetPicture => "GetPicture",
+        }
+    }
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|operation| operation.name() == name)
+    }
+}
