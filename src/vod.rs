@@ -23,6 +23,7 @@ mod call;
 pub mod credentials;
 pub mod error;
 mod http;
+pub mod listing;
 pub mod quota;
 mod settings;
 pub mod sign;
@@ -32,6 +33,7 @@ mod wire;
 pub use answer::{AiImage, Snapshot, SnapshotSet, Updated, VideoInfo, VideoInfos};
 pub use credentials::{Credential, Credentials, Environment};
 pub use error::Error;
+pub use listing::{Filter, Position, VideoPage};
 pub use quota::{Operation, Quota};
 pub use settings::{Settings, SettingsError};
 pub use sign::Signature;
@@ -188,17 +190,8 @@ impl Client {
             }
             other => other?,
         };
-        let read = |video| {
-            let video = serde_json::from_value(video).map_err(|error| error.to_string());
-            match video.and_then(|video| VideoInfo::read(video, None)) {
-                Ok(info) => Some(info),
-                // It counts as not mentioned, which is an error for whoever asked about it.
-                Err(why) => {
-                    tracing::warn!(operation = operation.name(), why, "a video cannot be read");
-                    None
-                }
-            }
-        };
+        // One that cannot be read counts as not mentioned, which is an error for whoever asked about it.
+        let read = |video| VideoInfo::read_alone(operation, video);
         let found = reply.video_list.into_iter().filter_map(read).collect();
         Ok(VideoInfos { found, non_exist: reply.non_exist_video_ids })
     }

@@ -22,10 +22,37 @@ pub enum Operation {
     ListSnapshots,
     ListAiImageInfo,
     CreateUploadImage,
+    GetVideoList,
+    SearchMedia,
+    SubmitAiImageJob,
+    GetAiImageJobs,
+    GetAiTemplate,
+    CreateUploadVideo,
+    UploadMediaByUrl,
+    RegisterMedia,
 }
 
 impl Operation {
-    const COUNT: usize = 7;
+    const COUNT: usize = 15;
+
+    /// In the order of their lanes.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::UpdateVideoInfo,
+        Self::UpdateVideoInfos,
+        Self::GetVideoInfo,
+        Self::GetVideoInfos,
+        Self::ListSnapshots,
+        Self::ListAiImageInfo,
+        Self::CreateUploadImage,
+        Self::GetVideoList,
+        Self::SearchMedia,
+        Self::SubmitAiImageJob,
+        Self::GetAiImageJobs,
+        Self::GetAiTemplate,
+        Self::CreateUploadVideo,
+        Self::UploadMediaByUrl,
+        Self::RegisterMedia,
+    ];
 
     /// As in the `Action` parameter.
     pub const fn name(self) -> &'static str {
@@ -37,22 +64,55 @@ impl Operation {
             Self::ListSnapshots => "ListSnapshots",
             Self::ListAiImageInfo => "ListAIImageInfo",
             Self::CreateUploadImage => "CreateUploadImage",
+            Self::GetVideoList => "GetVideoList",
+            Self::SearchMedia => "SearchMedia",
+            Self::SubmitAiImageJob => "SubmitAIImageJob",
+            Self::GetAiImageJobs => "GetAIImageJobs",
+            Self::GetAiTemplate => "GetAITemplate",
+            Self::CreateUploadVideo => "CreateUploadVideo",
+            Self::UploadMediaByUrl => "UploadMediaByURL",
+            Self::RegisterMedia => "RegisterMedia",
         }
     }
 
-    /// Whether it changes a video. A second ticket for an upload does no harm.
+    /// Whether it changes or makes a video, or orders work that costs. A second ticket for the upload of
+    /// a picture does no harm.
     pub const fn writes(self) -> bool {
-        matches!(self, Self::UpdateVideoInfo | Self::UpdateVideoInfos)
+        match self {
+            Self::UpdateVideoInfo
+            | Self::UpdateVideoInfos
+            | Self::SubmitAiImageJob
+            | Self::CreateUploadVideo
+            | Self::UploadMediaByUrl
+            | Self::RegisterMedia => true,
+            Self::GetVideoInfo
+            | Self::GetVideoInfos
+            | Self::ListSnapshots
+            | Self::ListAiImageInfo
+            | Self::CreateUploadImage
+            | Self::GetVideoList
+            | Self::SearchMedia
+            | Self::GetAiImageJobs
+            | Self::GetAiTemplate => false,
+        }
     }
 
-    /// Calls a second that one account may make. The two look-ups are inferred from a table whose names
-    /// were lost; ListAIImageInfo has no documented limit and gets the lowest of its neighbours;
-    /// CreateUploadImage has 80 in four regions, and 40 elsewhere.
+    /// Calls a second that one account may make. The look-ups and GetVideoList are inferred from a table
+    /// whose names were lost; those for AI images have no documented limit and get the lowest of their
+    /// neighbours, as does UploadMediaByURL, which is limited by the day; the two tickets for uploads
+    /// have 80 in four regions, and 40 elsewhere.
     const fn account_limit(self) -> f64 {
         match self {
             Self::UpdateVideoInfo | Self::GetVideoInfo | Self::GetVideoInfos => 100.0,
-            Self::CreateUploadImage => 40.0,
-            Self::UpdateVideoInfos | Self::ListSnapshots | Self::ListAiImageInfo => 30.0,
+            Self::GetVideoList | Self::SearchMedia | Self::RegisterMedia => 50.0,
+            Self::CreateUploadImage | Self::CreateUploadVideo => 40.0,
+            Self::UpdateVideoInfos
+            | Self::ListSnapshots
+            | Self::ListAiImageInfo
+            | Self::SubmitAiImageJob
+            | Self::GetAiImageJobs
+            | Self::GetAiTemplate
+            | Self::UploadMediaByUrl => 30.0,
         }
     }
 }

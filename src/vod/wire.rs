@@ -47,7 +47,53 @@ pub struct GetVideoInfos {
     pub non_exist_video_ids: Vec<String>,
 }
 
-/// A video in GetVideoInfo (Snapshots wrapped) and GetVideoInfos (Snapshots flat).
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-getvideolist>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetVideoList {
+    #[serde(default, deserialize_with = "number")]
+    pub total: Option<f64>,
+    /// As in GetVideoInfos.
+    #[serde(default, deserialize_with = "list")]
+    pub video_list: Vec<Value>,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-searchmedia>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SearchMedia {
+    #[serde(default, deserialize_with = "number")]
+    pub total: Option<f64>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub scroll_token: Option<String>,
+    #[serde(default, deserialize_with = "list")]
+    pub media_list: Vec<Media>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Media {
+    #[serde(default)]
+    media_id: Value,
+    #[serde(default)]
+    creation_time: Value,
+    #[serde(default)]
+    video: Value,
+}
+
+impl Media {
+    /// The video alone, with what only the medium says of it.
+    pub fn video(mut self) -> Value {
+        for (name, value) in [("VideoId", self.media_id), ("CreationTime", self.creation_time)] {
+            if let Value::Object(members) = &mut self.video {
+                members.entry(name).or_insert(value);
+            }
+        }
+        self.video
+    }
+}
+
+/// A video in GetVideoInfo and GetVideoList (Snapshots wrapped), GetVideoInfos and SearchMedia (flat).
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Video {
@@ -75,6 +121,10 @@ pub struct Video {
     pub duration: Option<f64>,
     #[serde(default, deserialize_with = "loose_text")]
     pub app_id: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub template_group_id: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub user_data: Option<String>,
 }
 
 /// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-listsnapshots>

@@ -14,6 +14,7 @@ use vod_cover::vod::Error;
 mod batch;
 mod credentials;
 mod failures;
+mod listing;
 mod server;
 
 use server::{Answer, Server, client, done, ok, refuse, settings};
