@@ -20,6 +20,8 @@
 //! | `GET /_sim/events?duplicates=0.3&shuffle=1` | the same with extra copies, shuffled |
 //! | `GET /_sim/events?kind=changes&since=SEQ` | the events of changes with a higher number; the header `x-sim-last` has the last one's |
 //! | `POST /_sim/emit?video=ID` | sends callbacks now, and answers when all are through |
+//! | `GET /_sim/ai-jobs` | how many jobs for smart thumbnails were submitted: `{"ID": 1}` |
+//! | `POST /_sim/finish-ai` | `{"video"}`: ends its jobs, and shows its smart thumbnails |
 //! | `GET /_sim/uploads` | pictures that CreateUploadImage announced, and whether they came |
 //! | `GET /_sim/lost` | callbacks that were given up |
 //! | `GET`, `PUT`, `DELETE /_sim/faults` | a list of texts such as `"error-5xx=0.1"`, see [`Fault`] |
@@ -39,6 +41,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 mod account;
+mod ai;
 mod api;
 mod auth;
 mod callback;
@@ -115,8 +118,9 @@ impl Simulator {
         let socket = listener::reserve(listen)?;
         let address = socket.local_addr()?;
         let sender = settings.callback.map(callback::Sender::new).transpose();
-        let account =
+        let mut account =
             Account::new(base(address), settings.seed, settings.videos, settings.default_covers);
+        account.jobs = ai::Jobs::new(settings.ai_templates, settings.ai_job_takes);
         let key = Key {
             id: settings.access_key_id,
             secret: settings.access_key_secret,
@@ -246,7 +250,7 @@ impl Simulator {
         (1..=video.snapshots).filter_map(|number| Some((number, flaw(number)?))).collect()
     }
 
-    /// The address (without auth_key) and the score of a video's smart thumbnails.
+    /// The address (without auth_key) and the score of a video's smart thumbnails, shown already or not.
     pub fn smart_thumbnails_of(&self, video: &str) -> Vec<(String, f64)> {
         let account = self.account();
         let Some(video) = account.video(video) else { return Vec::new() };
@@ -301,8 +305,12 @@ impl Simulator {
 
 /// What the parts of the simulator share. A lock is held for one step and never across an await.
 impl Simulator {
+    /// As it is now.
     fn account(&self) -> MutexGuard<'_, Account> {
-        lock(&self.0.account)
+        let now = self.now();
+        let mut account = lock(&self.0.account);
+        account.end_jobs(now);
+        account
     }
 
     fn key(&self) -> Arc<Key> {

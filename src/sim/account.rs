@@ -3,11 +3,13 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::ai::Jobs;
 use super::api::Scrolls;
 use super::fault;
 use super::text::Text;
@@ -92,6 +94,7 @@ pub(super) struct Account {
     pub delivered: u64,
     pub uploads: Uploads,
     pub scrolls: Scrolls,
+    pub jobs: Jobs,
     pub seed: u64,
     /// Videos ever added; deleted ones count.
     added: u64,
@@ -105,8 +108,8 @@ pub(super) struct Journal<T> {
     most: usize,
 }
 
-impl<T: Clone> Journal<T> {
-    fn new(most: usize) -> Self {
+impl<T> Journal<T> {
+    pub fn new(most: usize) -> Self {
         Self { entries: VecDeque::new(), written: 0, most }
     }
 
@@ -119,14 +122,33 @@ impl<T: Clone> Journal<T> {
     }
 
     /// The entries with a number above `seq`.
-    pub fn since(&self, seq: u64) -> Vec<T> {
-        let first = self.written - self.entries.len() as u64;
-        let skipped = usize::try_from(seq.saturating_sub(first)).unwrap_or(usize::MAX);
+    pub fn since(&self, seq: u64) -> Vec<T>
+    where
+        T: Clone,
+    {
+        let skipped = usize::try_from(seq.saturating_sub(self.forgotten())).unwrap_or(usize::MAX);
         self.entries.iter().skip(skipped).cloned().collect()
+    }
+
+    pub fn get(&self, seq: u64) -> Option<&T> {
+        self.entries.get(self.place(seq)?)
+    }
+
+    pub fn get_mut(&mut self, seq: u64) -> Option<&mut T> {
+        let place = self.place(seq)?;
+        self.entries.get_mut(place)
     }
 
     pub fn written(&self) -> u64 {
         self.written
+    }
+
+    fn forgotten(&self) -> u64 {
+        self.written - self.entries.len() as u64
+    }
+
+    fn place(&self, seq: u64) -> Option<usize> {
+        usize::try_from(seq.checked_sub(self.forgotten() + 1)?).ok()
     }
 }
 
@@ -142,6 +164,7 @@ impl Account {
             delivered: 0,
             uploads: Uploads::default(),
             scrolls: Scrolls::default(),
+            jobs: Jobs::new(Vec::new(), Duration::ZERO),
             seed,
             added: 0,
             index: HashMap::with_capacity(videos as usize),
@@ -249,6 +272,10 @@ mod tests {
         assert_eq!(journal.since(4), [5]);
         assert_eq!(journal.since(99), [0; 0]);
         assert_eq!(journal.written(), 5);
+        assert_eq!(
+            [2, 3, 5, 6].map(|seq| journal.get(seq).copied()),
+            [None, Some(3), Some(5), None]
+        );
     }
 
     #[test]

@@ -50,6 +50,9 @@ impl Api<'_> {
             Operation::ListAiImageInfo => self.list_ai_image_info(),
             Operation::GetVideoList => self.get_video_list(),
             Operation::SearchMedia => self.search_media(),
+            Operation::SubmitAiImageJob => self.submit_ai_image_job(),
+            Operation::GetAiImageJobs => self.get_ai_image_jobs(),
+            Operation::GetAiTemplate => self.get_ai_template(),
             Operation::CreateUploadImage => self.create_upload_image(),
             Operation::PutObject | Operation::GetPicture => Err(ApiError::no_such_api()),
         }
@@ -134,6 +137,16 @@ impl Api<'_> {
         }
     }
 
+    /// A video that the key may write to.
+    fn writable(&self, id: &str) -> Result<&Video, ApiError> {
+        let video = self.account.video(id).ok_or_else(no_video)?;
+        if video.forbidden {
+            let message = "User not authorized to operate on the specified resource.";
+            return Err(ApiError::new(403, "Forbidden", message));
+        }
+        Ok(video)
+    }
+
     /// Remembers that the call named a video.
     fn name(&mut self, id: &str) {
         let known = self.account.video(id).map(|video| video.id.clone());
@@ -163,8 +176,12 @@ fn read_category(text: Option<&str>) -> Result<Option<i64>, ApiError> {
 }
 
 fn check_batch(name: &str, count: usize) -> Result<(), ApiError> {
-    if count > MAX_BATCH {
-        let message = format!("The number of videos in {name} exceeds the limit of {MAX_BATCH}.");
+    check_count(name, count, MAX_BATCH)
+}
+
+fn check_count(name: &str, count: usize, most: usize) -> Result<(), ApiError> {
+    if count > most {
+        let message = format!("The number of entries in {name} exceeds the limit of {most}.");
         return Err(ApiError::new(400, "CountExceededMax", message));
     }
     Ok(())

@@ -35,6 +35,8 @@ pub(super) fn router() -> Router<Simulator> {
         .route("/videos", get(videos).post(add_video))
         .route("/edit", post(edit))
         .route("/delete", post(delete))
+        .route("/ai-jobs", get(ai_jobs))
+        .route("/finish-ai", post(finish_ai))
         .route("/faults", get(faults).put(set_faults).delete(clear_faults))
         .route("/secret", put(set_secret))
         .route("/emit", post(emit))
@@ -159,6 +161,15 @@ struct One {
 async fn delete(State(simulator): State<Simulator>, body: Bytes) -> Result<Response, Refusal> {
     let one: One = read(&body)?;
     done(simulator.delete_video(&one.video), &one.video)
+}
+
+async fn ai_jobs(State(simulator): State<Simulator>) -> Response {
+    Json(simulator.ai_jobs()).into_response()
+}
+
+async fn finish_ai(State(simulator): State<Simulator>, body: Bytes) -> Result<Response, Refusal> {
+    let one: One = read(&body)?;
+    done(simulator.finish_ai(&one.video), &one.video)
 }
 
 fn done(known: bool, video: &str) -> Result<Response, Refusal> {

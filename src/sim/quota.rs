@@ -10,14 +10,19 @@ use super::api::Operation;
 const WINDOW: Duration = Duration::from_secs(1);
 
 /// Calls within any one second. Those of GetVideoInfo(s) follow from the order of the documentation's
-/// table; for ListAIImageInfo no number was found, so it gets that of the other lists.
+/// table; for those of smart thumbnails no number was found, so they get that of the other lists.
 fn per_second(operation: Operation) -> usize {
     match operation {
         Operation::UpdateVideoInfo | Operation::GetVideoInfo | Operation::GetVideoInfos => 100,
         Operation::CreateUploadImage => 80,
         Operation::GetVideoList | Operation::SearchMedia => 50,
         Operation::PutObject | Operation::GetPicture => usize::MAX,
-        Operation::UpdateVideoInfos | Operation::ListSnapshots | Operation::ListAiImageInfo => 30,
+        Operation::UpdateVideoInfos
+        | Operation::ListSnapshots
+        | Operation::ListAiImageInfo
+        | Operation::SubmitAiImageJob
+        | Operation::GetAiImageJobs
+        | Operation::GetAiTemplate => 30,
     }
 }
 

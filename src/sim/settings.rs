@@ -30,6 +30,10 @@ pub struct Settings {
     /// Whether a change in the console causes a MediaBaseChangeComplete, as one through the API does.
     /// The documentation leaves that open.
     pub console_events: bool,
+    /// How long a job for smart thumbnails takes.
+    pub ai_job_takes: Duration,
+    /// AI templates: TemplateId, and whether VOD itself makes the best thumbnail the cover.
+    pub ai_templates: Vec<(String, bool)>,
     /// Turns URL signing on: pictures need an auth_key made with this key, and answers carry it.
     pub url_key: Option<String>,
     /// Allows an address other than loopback. Everybody who reaches it can use the control plane.
@@ -51,6 +55,10 @@ impl Default for Settings {
             default_covers: true,
             separate_events: false,
             console_events: true,
+            ai_job_takes: Duration::ZERO,
+            ai_templates: [("tpl-smart", false), ("tpl-sets-cover", true)]
+                .map(|(id, sets_cover)| (id.to_owned(), sets_cover))
+                .to_vec(),
             url_key: None,
             public: false,
         }

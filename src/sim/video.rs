@@ -4,7 +4,7 @@
 //! Documentation: VOD takes 1 to 8 cover snapshots of each upload and makes the middle one the cover.
 //! <https://www.alibabacloud.com/help/en/vod/user-guide/set-the-video-thumbnail>
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -36,6 +36,10 @@ pub struct NewVideo {
     pub snapshots: u8,
     /// Entries of ListAIImageInfo, 0 to 8: png and gif by turns.
     pub smart: u8,
+    /// Seconds after the video was added until ListAIImageInfo shows them; at once when absent.
+    pub ai_after: Option<f64>,
+    /// Jobs for smart thumbnails fail.
+    pub ai_fails: bool,
     pub cover: StartingCover,
     /// VOD's status: `Normal`, `Uploading`, ...
     pub status: String,
@@ -58,6 +62,8 @@ impl Default for NewVideo {
             created: None,
             snapshots: MAX_SNAPSHOTS,
             smart: 0,
+            ai_after: None,
+            ai_fails: false,
             cover: StartingCover::Default,
             status: "Normal".to_owned(),
             forbidden: false,
@@ -112,6 +118,11 @@ pub(super) struct Video {
     pub seed: u64,
     pub snapshots: u8,
     pub smart: u8,
+    /// When ListAIImageInfo begins to show the smart thumbnails.
+    pub smart_from: Timestamp,
+    /// The job that they come from, if one was submitted.
+    pub ai_job: Option<String>,
+    pub ai_fails: bool,
     pub status: String,
     pub forbidden: bool,
     pub extend: Option<Value>,
@@ -183,6 +194,9 @@ impl Video {
             seed,
             snapshots: new.snapshots,
             smart: new.smart,
+            smart_from: new.ai_after.map_or(Timestamp::MIN, |seconds| later(now, seconds)),
+            ai_job: None,
+            ai_fails: new.ai_fails,
             status: new.status,
             forbidden: new.forbidden,
             extend: new.extend,
@@ -230,7 +244,7 @@ impl Video {
             let format = if number % 2 == 1 { "png" } else { "gif" };
             Thumbnail {
                 info_id: self.hash(16 + u64::from(number)),
-                job: self.hash(5),
+                job: self.ai_job.clone().unwrap_or_else(|| self.hash(5)),
                 path: format!("{}/image/ai/{}-{number:05}.{format}", self.id, self.hash(6)),
                 format,
                 score: 3.0 + random.f64() * 4.0,
@@ -269,6 +283,12 @@ fn title(random: &mut fastrand::Rng, index: u32) -> String {
     const WHAT: [&str; 6] = ["Walk", "Interview", "Lesson", "Match", "Recipe", "Tour"];
     let mut one = |words: [&'static str; 6]| words[random.usize(..words.len())];
     format!("{} {} {} {}", one(WHEN), one(WHERE), one(WHAT), index + 1)
+}
+
+/// For ever if the number is too large, or none.
+fn later(now: Timestamp, seconds: f64) -> Timestamp {
+    let time = SignedDuration::try_from_secs_f64(seconds).unwrap_or(SignedDuration::MAX);
+    now.saturating_add(time).unwrap_or(Timestamp::MAX)
 }
 
 /// Two in three videos are in a category.

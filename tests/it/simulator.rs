@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use sha1::Sha1;
 use vod_cover::sim::{By, Callback, Fault, NewVideo, Settings, Simulator, StartingCover, Verdict};
 
+mod ai;
 mod changes;
 mod search;
 

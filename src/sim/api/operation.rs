@@ -11,6 +11,9 @@ pub enum Operation {
     ListAiImageInfo,
     GetVideoList,
     SearchMedia,
+    SubmitAiImageJob,
+    GetAiImageJobs,
+    GetAiTemplate,
     CreateUploadImage,
     /// OSS's, not VOD's.
     PutObject,
@@ -19,7 +22,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub(in crate::sim) const ALL: [Self; 11] = [
+    pub(in crate::sim) const ALL: [Self; 14] = [
         Self::UpdateVideoInfo,
         Self::UpdateVideoInfos,
         Self::GetVideoInfo,
@@ -28,6 +31,9 @@ impl Operation {
         Self::ListAiImageInfo,
         Self::GetVideoList,
         Self::SearchMedia,
+        Self::SubmitAiImageJob,
+        Self::GetAiImageJobs,
+        Self::GetAiTemplate,
         Self::CreateUploadImage,
         Self::PutObject,
         Self::GetPicture,
@@ -44,6 +50,9 @@ impl Operation {
             Self::ListAiImageInfo => "ListAIImageInfo",
             Self::GetVideoList => "GetVideoList",
             Self::SearchMedia => "SearchMedia",
+            Self::SubmitAiImageJob => "SubmitAIImageJob",
+            Self::GetAiImageJobs => "GetAIImageJobs",
+            Self::GetAiTemplate => "GetAITemplate",
             Self::CreateUploadImage => "CreateUploadImage",
             Self::PutObject => "PutObject",
             Self::GetPicture => "GetPicture",

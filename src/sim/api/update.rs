@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::super::account::By;
 use super::super::event::{FieldChange, Operate, media_base_change};
 use super::super::reply::ApiError;
-use super::{Api, check_batch, no_video, plain_text, read_category};
+use super::{Api, check_batch, plain_text, read_category};
 
 impl Api<'_> {
     pub(super) fn update_video_info(&mut self) -> Result<Value, ApiError> {
@@ -15,14 +15,8 @@ impl Api<'_> {
         let id = params.need("VideoId")?;
         let update = Update::read(|name| params.get(name))?;
         self.name(id);
-        match self.account.video(id) {
-            None => return Err(no_video()),
-            Some(video) if video.forbidden => {
-                let message = "User not authorized to operate on the specified resource.";
-                return Err(ApiError::new(403, "Forbidden", message));
-            }
-            Some(_) => self.apply(id, &update),
-        }
+        self.writable(id)?;
+        self.apply(id, &update);
         Ok(json!({}))
     }
 
