@@ -27,6 +27,7 @@ pub mod listing;
 pub mod quota;
 mod settings;
 pub mod sign;
+pub mod smart;
 mod upload;
 mod wire;
 
@@ -37,6 +38,7 @@ pub use listing::{Filter, Position, VideoPage};
 pub use quota::{Operation, Quota};
 pub use settings::{Settings, SettingsError};
 pub use sign::Signature;
+pub use smart::{AiImageJob, AiTemplate, JobState};
 pub use upload::Ticket;
 
 /// Most videos in one call of UpdateVideoInfos or GetVideoInfos.
@@ -132,7 +134,7 @@ impl Client {
         updates: &[(VideoId, CoverUrl)],
     ) -> Result<Updated, Error> {
         let operation = Operation::UpdateVideoInfos;
-        let count = at_most_20(operation, updates.len())?;
+        let count = at_most(MOST_VIDEOS, operation, updates.len())?;
         let (mut all, mut done) = (Updated::default(), 0);
         while done < count {
             let (content, taken) = update_content(&updates[done..]);
@@ -179,7 +181,7 @@ impl Client {
     /// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-getvideoinfos>
     pub async fn get_video_infos(&self, videos: &[VideoId]) -> Result<VideoInfos, Error> {
         let operation = Operation::GetVideoInfos;
-        if at_most_20(operation, videos.len())? == 0 {
+        if at_most(MOST_VIDEOS, operation, videos.len())? == 0 {
             return Ok(VideoInfos::default());
         }
         let ids: Vec<_> = videos.iter().map(VideoId::to_string).collect();
@@ -341,9 +343,9 @@ fn update_content(updates: &[(VideoId, CoverUrl)]) -> (String, usize) {
     (content, taken)
 }
 
-fn at_most_20(operation: Operation, count: usize) -> Result<usize, Error> {
-    if count > MOST_VIDEOS {
-        return Err(Error::TooMany { operation: operation.name(), count });
+fn at_most(most: usize, operation: Operation, count: usize) -> Result<usize, Error> {
+    if count > most {
+        return Err(Error::TooMany { operation: operation.name(), count, most });
     }
     Ok(count)
 }
@@ -354,6 +356,6 @@ fn odd(operation: Operation, why: String) -> Error {
         status: 200,
         why,
         retry_after: None,
-        ambiguous: false,
+        ambiguous: operation.writes(),
     }
 }

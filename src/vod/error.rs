@@ -94,9 +94,9 @@ pub enum Error {
          that the key has no permission for"
     )]
     ForbiddenVideo { operation: &'static str, video: VideoId },
-    /// Too many videos for one call. A mistake of the caller.
-    #[error("{operation}: {count} videos, but one call takes at most 20")]
-    TooMany { operation: &'static str, count: usize },
+    /// Too many videos or jobs for one call. A mistake of the caller.
+    #[error("{operation}: {count} at once, but one call takes at most {most}")]
+    TooMany { operation: &'static str, count: usize, most: usize },
     /// A list that had to be sent in several calls: earlier ones have succeeded.
     #[error("{operation}: the first {done} of {count} videos were dealt with")]
     Partly {
@@ -173,7 +173,8 @@ impl Error {
 
     /// Whether VOD knows us and the video, and merely does not offer this operation to us: it was not
     /// applied for, does not exist in this region, or is not granted. How VOD words that is not
-    /// documented, so every code counts that blames neither the key nor the video nor the moment.
+    /// documented, so every code counts that blames neither the key nor the video nor the template nor the
+    /// moment.
     pub fn is_operation_not_offered(&self) -> bool {
         let Self::Api { code, .. } = self else { return false };
         let code = code.to_ascii_lowercase();
@@ -184,8 +185,10 @@ impl Error {
             "invalidapi.notfound",
             "unsupportedoperation",
         ];
-        let of_the_video = code == "invalidvideo.notfound";
-        refusals.contains(&code.as_str()) || (self.class() == Class::Permanent && !of_the_video)
+        let of_what_is_asked = code == "invalidvideo.notfound"
+            || code.starts_with("invalidtemplate")
+            || code.starts_with("invalidaitemplate");
+        refusals.contains(&code.as_str()) || (self.class() == Class::Permanent && !of_what_is_asked)
     }
 
     /// Whether VOD knows the key and the operation, and refuses this one request.
@@ -330,7 +333,7 @@ fn hint(code: &str) -> &'static str {
         "forbidden" | "forbidden.ram" => {
             "; grant the RAM user or role vod:UpdateVideoInfo, vod:UpdateVideoInfos, \
              vod:GetVideoInfo, vod:GetVideoInfos, vod:ListSnapshots and vod:ListAIImageInfo, and for \
-             uploads vod:CreateUploadImage"
+             uploads vod:CreateUploadImage; deploy/ram-policy.json lists what everything needs"
         }
         "operationdenied" => "; open ApsaraVideo VOD for this account",
         "operationdenied.suspended" => "; the account is in arrears",

@@ -184,6 +184,71 @@ pub struct AiImageInfo {
     pub creation_time: Option<String>,
 }
 
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-submitaiimagejob>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SubmitAiImageJob {
+    #[serde(default, deserialize_with = "loose_text")]
+    pub job_id: Option<String>,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-getaiimagejobs>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetAiImageJobs {
+    #[serde(rename = "AIImageJobList", default, deserialize_with = "list")]
+    pub jobs: Vec<AiImageJob>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AiImageJob {
+    #[serde(default, deserialize_with = "loose_text")]
+    pub job_id: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub video_id: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub status: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub code: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub message: Option<String>,
+    /// Text that is JSON.
+    #[serde(default)]
+    pub template_config: Value,
+    /// Text that is a list of [`AiImageResult`].
+    #[serde(rename = "AIImageResult", default)]
+    pub result: Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AiImageResult {
+    #[serde(default, deserialize_with = "number")]
+    pub score: Option<f64>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub url: Option<String>,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-getaitemplate>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetAiTemplate {
+    pub template_info: TemplateInfo,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TemplateInfo {
+    #[serde(default, deserialize_with = "loose_text")]
+    pub template_id: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub template_type: Option<String>,
+    /// Text that is JSON.
+    #[serde(default)]
+    pub template_config: Value,
+}
+
 /// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-createuploadimage>
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -255,6 +320,11 @@ fn list<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Vec<T
     let mut items = Vec::new();
     flatten(Value::deserialize(from)?, 0, &mut items).map_err(D::Error::custom)?;
     items.into_iter().map(|item| serde_json::from_value(item).map_err(D::Error::custom)).collect()
+}
+
+/// A list that came where the type of a member is not fixed.
+pub fn items<T: DeserializeOwned>(value: Value) -> Result<Vec<T>, serde_json::Error> {
+    list(value)
 }
 
 fn flatten(value: Value, depth: usize, into: &mut Vec<Value>) -> Result<(), String> {

@@ -11,11 +11,13 @@ use vod_cover::event::VideoId;
 use vod_cover::picture::Format;
 use vod_cover::vod::Error;
 
+mod account;
 mod batch;
 mod credentials;
 mod failures;
 mod listing;
 mod server;
+mod smart;
 
 use server::{Answer, Server, client, done, ok, refuse, settings};
 

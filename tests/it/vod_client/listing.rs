@@ -12,7 +12,7 @@ fn at(text: &str) -> Option<Timestamp> {
 }
 
 /// Every page to the end, and each video's id in the order of the walk.
-async fn walk(client: &Client, filter: &Filter) -> (Vec<VideoPage>, Vec<String>) {
+pub async fn walk(client: &Client, filter: &Filter) -> (Vec<VideoPage>, Vec<String>) {
     let (mut pages, mut next) = (Vec::<VideoPage>::new(), None);
     loop {
         let page = client.list_videos(filter, next).await.expect("a page");
