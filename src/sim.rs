@@ -20,6 +20,7 @@
 //! | `GET /_sim/events?duplicates=0.3&shuffle=1` | the same with extra copies, shuffled |
 //! | `GET /_sim/events?kind=changes&since=SEQ` | the events of changes with a higher number; the header `x-sim-last` has the last one's |
 //! | `POST /_sim/emit?video=ID` | sends callbacks now, and answers when all are through |
+//! | `POST /_sim/finish-upload` | `{"video"}`: the file of a video from CreateUploadVideo has come |
 //! | `GET /_sim/ai-jobs` | how many jobs for smart thumbnails were submitted: `{"ID": 1}` |
 //! | `POST /_sim/finish-ai` | `{"video"}`: ends its jobs, and shows its smart thumbnails |
 //! | `GET /_sim/uploads` | pictures that CreateUploadImage announced, and whether they came |

@@ -93,6 +93,8 @@ pub(super) struct Account {
     pub base_changes: Journal<Bytes>,
     pub delivered: u64,
     pub uploads: Uploads,
+    /// The videos of files that were registered.
+    pub registered: HashMap<String, Text>,
     pub scrolls: Scrolls,
     pub jobs: Jobs,
     pub seed: u64,
@@ -163,6 +165,7 @@ impl Account {
             base_changes: Journal::new(MAX_BODIES),
             delivered: 0,
             uploads: Uploads::default(),
+            registered: HashMap::new(),
             scrolls: Scrolls::default(),
             jobs: Jobs::new(Vec::new(), Duration::ZERO),
             seed,

@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::account::Account;
 use super::auth::Params;
@@ -16,6 +16,7 @@ use super::text::Text;
 use super::video::Video;
 
 mod ai;
+mod media;
 mod operation;
 mod search;
 mod snapshots;
@@ -54,6 +55,9 @@ impl Api<'_> {
             Operation::GetAiImageJobs => self.get_ai_image_jobs(),
             Operation::GetAiTemplate => self.get_ai_template(),
             Operation::CreateUploadImage => self.create_upload_image(),
+            Operation::CreateUploadVideo => self.create_upload_video(),
+            Operation::UploadMediaByUrl => self.upload_media_by_url(),
+            Operation::RegisterMedia => self.register_media(),
             Operation::PutObject | Operation::GetPicture => Err(ApiError::no_such_api()),
         }
     }
@@ -173,6 +177,12 @@ impl Api<'_> {
 fn read_category(text: Option<&str>) -> Result<Option<i64>, ApiError> {
     let category = text.filter(|text| !text.is_empty()).map(str::parse).transpose();
     category.map_err(|_| ApiError::invalid("CateId", "it is no number"))
+}
+
+/// A parameter that is a list of objects.
+fn items(name: &str, text: &str) -> Result<Vec<Map<String, Value>>, ApiError> {
+    serde_json::from_str(text)
+        .map_err(|_| ApiError::invalid(name, "it is no JSON array of objects"))
 }
 
 fn check_batch(name: &str, count: usize) -> Result<(), ApiError> {

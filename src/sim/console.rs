@@ -7,21 +7,36 @@ use super::Simulator;
 use super::account::{Account, By};
 use super::event::{FieldChange, Operate, delete_media, media_base_change};
 use super::text::Text;
-use super::video::{BadVideo, NewVideo, StartingCover};
+use super::video::{BadVideo, NewVideo};
 
 impl Simulator {
     /// The new video's id. Its snapshots send no callback by themselves; a cover that was given at the
     /// upload causes a MediaBaseChangeComplete, and VOD's own default cover does not.
     pub fn add_video(&self, new: NewVideo) -> Result<String, BadVideo> {
         let now = self.now();
-        let given = matches!(new.cover, StartingCover::Given(_));
+        let cover = new.cover.clone();
         self.change(|account, events| {
             let id = account.add(new, now)?;
-            if given {
-                events.extend(account.created(&id, now));
+            if let Some(url) = cover.given() {
+                events.extend(account.created(&id, Some(url), now));
             }
             Ok(id.to_string())
         })
+    }
+
+    /// The file of a video from CreateUploadVideo has come: its status is `Normal`, and VOD takes its
+    /// default cover if there is none. False if there is no such video.
+    pub fn finish_upload(&self, video: &str) -> bool {
+        let now = self.now();
+        let mut account = self.account();
+        let Some(found) = account.video_mut(video) else { return false };
+        found.status = "Normal".to_owned();
+        let middle = found.middle().filter(|_| found.cover.is_none());
+        if let Some(path) = middle.map(|number| found.snapshot_path(number)) {
+            let url = account.url(&path);
+            account.set_cover(video, &url, By::Default, now);
+        }
+        true
     }
 
     /// A person sets a cover in the console; false if there is no such video. Causes a
@@ -56,8 +71,14 @@ impl Simulator {
 }
 
 impl Account {
-    /// The MediaBaseChangeComplete of a new video; `None` if there is no such video.
-    pub(super) fn created(&self, id: &Text, now: Timestamp) -> Option<bytes::Bytes> {
+    /// The MediaBaseChangeComplete of a new video, whose cover may have been given; `None` if there is no
+    /// such video.
+    pub(super) fn created(
+        &self,
+        id: &Text,
+        cover: Option<&str>,
+        now: Timestamp,
+    ) -> Option<bytes::Bytes> {
         let video = self.video(id)?;
         let category = video.category.map(|category| category.to_string());
         let fields = [
@@ -65,7 +86,7 @@ impl Account {
             ("Description", Some(video.description.as_str())),
             ("Tags", Some(video.tags.as_str())),
             ("CateId", category.as_deref()),
-            ("CoverURL", video.cover.as_deref()),
+            ("CoverURL", cover),
         ];
         let changes: Vec<_> = fields
             .into_iter()

@@ -35,6 +35,7 @@ pub(super) fn router() -> Router<Simulator> {
         .route("/videos", get(videos).post(add_video))
         .route("/edit", post(edit))
         .route("/delete", post(delete))
+        .route("/finish-upload", post(finish_upload))
         .route("/ai-jobs", get(ai_jobs))
         .route("/finish-ai", post(finish_ai))
         .route("/faults", get(faults).put(set_faults).delete(clear_faults))
@@ -170,6 +171,14 @@ async fn ai_jobs(State(simulator): State<Simulator>) -> Response {
 async fn finish_ai(State(simulator): State<Simulator>, body: Bytes) -> Result<Response, Refusal> {
     let one: One = read(&body)?;
     done(simulator.finish_ai(&one.video), &one.video)
+}
+
+async fn finish_upload(
+    State(simulator): State<Simulator>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let one: One = read(&body)?;
+    done(simulator.finish_upload(&one.video), &one.video)
 }
 
 fn done(known: bool, video: &str) -> Result<Response, Refusal> {

@@ -1,10 +1,11 @@
 //! The callback bodies that VOD sends, written from its documentation: SnapshotComplete for a video's
-//! snapshots, MediaBaseChangeComplete and DeleteMediaComplete for what the API or the console did to it.
-//! All URLs are http.
+//! snapshots; MediaBaseChangeComplete, DeleteMediaComplete and UploadByURLComplete for what the API or the
+//! console did to it. All URLs are http.
 //!
 //! Documentation: <https://www.alibabacloud.com/help/en/vod/user-guide/snapshotcomplete>,
 //! <https://www.alibabacloud.com/help/en/vod/user-guide/mediabasechangecomplete>,
-//! <https://www.alibabacloud.com/help/en/vod/user-guide/deletemediacomplete>
+//! <https://www.alibabacloud.com/help/en/vod/user-guide/deletemediacomplete>,
+//! <https://www.alibabacloud.com/help/en/vod/user-guide/uploadbyurlcomplete>
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -116,6 +117,19 @@ pub(super) fn delete_media(video: &str, now: Timestamp) -> Bytes {
         "MediaId": video,
         "MediaType": "video",
         "DeleteType": "all",
+    });
+    body.to_string().into()
+}
+
+/// A file was pulled from its address.
+pub(super) fn upload_by_url(job: &str, video: &str, source: &str, now: Timestamp) -> Bytes {
+    let body = json!({
+        "EventType": "UploadByURLComplete",
+        "EventTime": time(now),
+        "Status": "success",
+        "JobId": job,
+        "VideoId": video,
+        "SourceURL": source,
     });
     body.to_string().into()
 }

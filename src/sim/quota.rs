@@ -14,15 +14,16 @@ const WINDOW: Duration = Duration::from_secs(1);
 fn per_second(operation: Operation) -> usize {
     match operation {
         Operation::UpdateVideoInfo | Operation::GetVideoInfo | Operation::GetVideoInfos => 100,
-        Operation::CreateUploadImage => 80,
-        Operation::GetVideoList | Operation::SearchMedia => 50,
+        Operation::CreateUploadImage | Operation::CreateUploadVideo => 80,
+        Operation::GetVideoList | Operation::SearchMedia | Operation::RegisterMedia => 50,
         Operation::PutObject | Operation::GetPicture => usize::MAX,
         Operation::UpdateVideoInfos
         | Operation::ListSnapshots
         | Operation::ListAiImageInfo
         | Operation::SubmitAiImageJob
         | Operation::GetAiImageJobs
-        | Operation::GetAiTemplate => 30,
+        | Operation::GetAiTemplate
+        | Operation::UploadMediaByUrl => 30,
     }
 }
 

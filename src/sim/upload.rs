@@ -57,6 +57,38 @@ pub(super) struct Ticket {
     pub expires: Timestamp,
 }
 
+impl Ticket {
+    pub fn new(now: Timestamp) -> Self {
+        Self {
+            id: format!("STS.{}", Uuid::new_v4().simple()),
+            secret: Uuid::new_v4().simple().to_string(),
+            // With every character that a careless client would encode.
+            token: format!("CAIS/{}+{}==", Uuid::new_v4().simple(), now.as_second()),
+            expires: now.saturating_add(VALIDITY).unwrap_or(Timestamp::MAX),
+        }
+    }
+
+    /// UploadAddress and UploadAuth for an object: JSON in Base64.
+    pub fn written(&self, base: &str, key: &str) -> (String, String) {
+        let port = base.rsplit(':').next().unwrap_or_default();
+        let address = json!({
+            "Endpoint": format!("http://oss-{REGION}.localhost:{port}"),
+            "Bucket": BUCKET,
+            "FileName": key,
+        });
+        let auth = json!({
+            "AccessKeyId": self.id,
+            "AccessKeySecret": self.secret,
+            "SecurityToken": self.token,
+            "Expiration": VALIDITY.as_secs().to_string(),
+            "ExpireUTCTime": time(self.expires),
+            "Region": REGION,
+        });
+        let encode = |value: Value| STANDARD.encode(value.to_string());
+        (encode(address), encode(auth))
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Uploads {
     latest: VecDeque<Upload>,
@@ -113,35 +145,15 @@ impl Api<'_> {
         let high = mix(self.account.seed ^ mix(number | 1 << 40));
         let image_id = format!("{high:016X}{:016X}", mix(high));
         let key = format!("image/{kind}/{image_id}-6-2.{extension}");
-        let ticket = Ticket {
-            id: format!("STS.{}", Uuid::new_v4().simple()),
-            secret: Uuid::new_v4().simple().to_string(),
-            // With every character that a careless client would encode.
-            token: format!("CAIS/{}+{}==", Uuid::new_v4().simple(), number),
-            expires: self.now.saturating_add(VALIDITY).unwrap_or(Timestamp::MAX),
-        };
+        let ticket = Ticket::new(self.now);
         let url = self.account.url(&key);
-        let port = self.account.base.rsplit(':').next().unwrap_or_default();
-        let encode = |value: Value| STANDARD.encode(value.to_string());
-        let address = json!({
-            "Endpoint": format!("http://oss-{REGION}.localhost:{port}"),
-            "Bucket": BUCKET,
-            "FileName": key,
-        });
-        let auth = json!({
-            "AccessKeyId": ticket.id,
-            "AccessKeySecret": ticket.secret,
-            "SecurityToken": ticket.token,
-            "Expiration": VALIDITY.as_secs().to_string(),
-            "ExpireUTCTime": time(ticket.expires),
-            "Region": REGION,
-        });
+        let (address, auth) = ticket.written(&self.account.base, &key);
         let answer = json!({
             "ImageId": image_id,
             "ImageURL": self.signed(&url),
             "FileURL": format!("http://{BUCKET}.oss-{REGION}.aliyuncs.com/{key}"),
-            "UploadAddress": encode(address),
-            "UploadAuth": encode(auth),
+            "UploadAddress": address,
+            "UploadAuth": auth,
         });
         let title = title.to_owned();
         self.account.uploads.add(Upload { image_id, title, url, key, stored: None, ticket });

@@ -83,6 +83,15 @@ pub enum StartingCover {
     Given(String),
 }
 
+impl StartingCover {
+    pub(super) fn given(&self) -> Option<&str> {
+        match self {
+            Self::Given(url) => Some(url),
+            Self::Default | Self::None => None,
+        }
+    }
+}
+
 impl From<String> for StartingCover {
     fn from(text: String) -> Self {
         match text.as_str() {

@@ -16,6 +16,7 @@ use vod_cover::sim::{By, Callback, Fault, NewVideo, Settings, Simulator, Startin
 
 mod ai;
 mod changes;
+mod media;
 mod search;
 
 const LOOPBACK: SocketAddr =

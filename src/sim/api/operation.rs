@@ -15,6 +15,9 @@ pub enum Operation {
     GetAiImageJobs,
     GetAiTemplate,
     CreateUploadImage,
+    CreateUploadVideo,
+    UploadMediaByUrl,
+    RegisterMedia,
     /// OSS's, not VOD's.
     PutObject,
     /// The picture domain's.
@@ -22,7 +25,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    pub(in crate::sim) const ALL: [Self; 14] = [
+    pub(in crate::sim) const ALL: [Self; 17] = [
         Self::UpdateVideoInfo,
         Self::UpdateVideoInfos,
         Self::GetVideoInfo,
@@ -35,6 +38,9 @@ impl Operation {
         Self::GetAiImageJobs,
         Self::GetAiTemplate,
         Self::CreateUploadImage,
+        Self::CreateUploadVideo,
+        Self::UploadMediaByUrl,
+        Self::RegisterMedia,
         Self::PutObject,
         Self::GetPicture,
     ];
@@ -54,6 +60,9 @@ impl Operation {
             Self::GetAiImageJobs => "GetAIImageJobs",
             Self::GetAiTemplate => "GetAITemplate",
             Self::CreateUploadImage => "CreateUploadImage",
+            Self::CreateUploadVideo => "CreateUploadVideo",
+            Self::UploadMediaByUrl => "UploadMediaByURL",
+            Self::RegisterMedia => "RegisterMedia",
             Self::PutObject => "PutObject",
             Self::GetPicture => "GetPicture",
         }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::super::account::By;
 use super::super::event::{FieldChange, Operate, media_base_change};
 use super::super::reply::ApiError;
-use super::{Api, check_batch, plain_text, read_category};
+use super::{Api, check_batch, items, plain_text, read_category};
 
 impl Api<'_> {
     pub(super) fn update_video_info(&mut self) -> Result<Value, ApiError> {
@@ -22,8 +22,7 @@ impl Api<'_> {
 
     pub(super) fn update_video_infos(&mut self) -> Result<Value, ApiError> {
         let content = self.params.need("UpdateContent")?;
-        let items: Vec<Map<String, Value>> = serde_json::from_str(content)
-            .map_err(|_| ApiError::invalid("UpdateContent", "it is no JSON array of objects"))?;
+        let items = items("UpdateContent", content)?;
         if items.is_empty() {
             return Err(ApiError::missing("UpdateContent"));
         }
@@ -98,18 +97,18 @@ impl Api<'_> {
 
 /// What UpdateVideoInfo may change; what is not given stays as it is. An empty CoverURL, whose effect
 /// is not documented, is stored as an empty cover here, so that nobody sends one unnoticed.
-struct Update<'a> {
-    title: Option<&'a str>,
-    description: Option<&'a str>,
-    tags: Option<&'a str>,
-    cover: Option<&'a str>,
-    category: Option<i64>,
+pub(super) struct Update<'a> {
+    pub title: Option<&'a str>,
+    pub description: Option<&'a str>,
+    pub tags: Option<&'a str>,
+    pub cover: Option<&'a str>,
+    pub category: Option<i64>,
 }
 
 impl<'a> Update<'a> {
-    const NAMES: [&'static str; 5] = ["Title", "Description", "Tags", "CoverURL", "CateId"];
+    pub const NAMES: [&'static str; 5] = ["Title", "Description", "Tags", "CoverURL", "CateId"];
 
-    fn read(get: impl Fn(&'static str) -> Option<&'a str>) -> Result<Self, ApiError> {
+    pub fn read(get: impl Fn(&'static str) -> Option<&'a str>) -> Result<Self, ApiError> {
         let text = |name, most| match get(name) {
             Some(text) if text.len() > most => Err(ApiError::invalid(name, "it is too long")),
             text => Ok(text),
