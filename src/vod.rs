@@ -24,6 +24,7 @@ pub mod credentials;
 pub mod error;
 mod http;
 pub mod listing;
+pub mod media;
 pub mod quota;
 mod settings;
 pub mod sign;
@@ -35,6 +36,7 @@ pub use answer::{AiImage, Snapshot, SnapshotSet, Updated, VideoInfo, VideoInfos}
 pub use credentials::{Credential, Credentials, Environment};
 pub use error::Error;
 pub use listing::{Filter, Position, VideoPage};
+pub use media::{Created, Media, Pulled, Registered};
 pub use quota::{Operation, Quota};
 pub use settings::{Settings, SettingsError};
 pub use sign::Signature;

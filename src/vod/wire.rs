@@ -249,6 +249,44 @@ pub struct TemplateInfo {
     pub template_config: Value,
 }
 
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-createuploadvideo>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateUploadVideo {
+    pub video_id: String,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-uploadmediabyurl>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UploadMediaByUrl {
+    #[serde(default, deserialize_with = "list")]
+    pub upload_jobs: Vec<UploadJob>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UploadJob {
+    #[serde(default, deserialize_with = "loose_text")]
+    pub job_id: Option<String>,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-registermedia>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RegisterMedia {
+    #[serde(default, deserialize_with = "list")]
+    pub registered_media_list: Vec<RegisteredMedia>,
+    #[serde(rename = "FailedFileURLs", default, deserialize_with = "list")]
+    pub failed_file_urls: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RegisteredMedia {
+    pub media_id: String,
+}
+
 /// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-createuploadimage>
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]

@@ -16,6 +16,7 @@ mod batch;
 mod credentials;
 mod failures;
 mod listing;
+mod media;
 mod server;
 mod smart;
 
