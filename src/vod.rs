@@ -65,7 +65,7 @@ struct Inner {
     settings: Settings,
     endpoint: Url,
     http: reqwest::Client,
-    credentials: Credentials,
+    credentials: Arc<Credentials>,
     quota: Quota,
     look_ups: batch::Gathering<VideoId, VideoInfo>,
 }
@@ -88,12 +88,30 @@ impl Client {
         let http = http::client(&endpoint, settings.connect_timeout, settings.timeout)
             .build()
             .map_err(SettingsError::Tls)?;
-        let credentials = Credentials::new(&settings.credentials, environment);
-        let quota = Quota::new(settings.pace.then_some(settings.quota_share));
-        let settings = settings.clone();
+        let credentials = Arc::new(Credentials::new(&settings.credentials, environment));
+        Ok(Self::of(settings.clone(), endpoint, http, credentials))
+    }
+
+    fn of(
+        settings: Settings,
+        endpoint: Url,
+        http: reqwest::Client,
+        credentials: Arc<Credentials>,
+    ) -> Self {
+        let quota = Quota::new(settings.pace.then_some(settings.quota_share), &settings.quotas);
         let look_ups = batch::Gathering::default();
         let inner = Inner { settings, endpoint, http, credentials, quota, look_ups };
-        Ok(Self { inner: Arc::new(inner) })
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// One with the same connections and credentials that is paced by itself, and takes this share of
+    /// the account's quota (above 0, at most 1) besides what the first one takes. Where calls are not
+    /// paced, this one's are not either.
+    pub fn with_share(&self, share: f64) -> Self {
+        let Inner { settings, endpoint, http, credentials, .. } = &*self.inner;
+        let quota_share = share.clamp(f64::MIN_POSITIVE, 1.0);
+        let settings = Settings { quota_share, ..settings.clone() };
+        Self::of(settings, endpoint.clone(), http.clone(), credentials.clone())
     }
 
     pub fn endpoint(&self) -> &Url {

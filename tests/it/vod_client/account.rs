@@ -5,11 +5,11 @@ use std::net::SocketAddr;
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use vod_cover::sim::{NewVideo, Settings, Simulator};
-use vod_cover::vod::{Client, Filter, JobState};
+use vod_cover::vod::{Client, Error, Filter, JobState, Media};
 
 use super::listing::walk;
 use super::server::{client, settings};
-use super::video;
+use super::{cover, video};
 
 async fn account(videos: u32) -> (Simulator, Client) {
     let here = SocketAddr::from(([127, 0, 0, 1], 0));
@@ -110,6 +110,40 @@ async fn smart_thumbnails_are_ordered_waited_for_and_read() {
     let error = client.submit_ai_image_job(&id, "no template").await.expect_err("refused");
     assert!(!error.is_operation_not_offered(), "{error}");
     assert_eq!(simulator.ai_jobs_of(id.as_str()), 1);
+}
+
+#[tokio::test]
+async fn a_video_comes_into_the_account_with_its_cover_in_each_way() {
+    let (simulator, client) = account(0).await;
+    let mut media = Media { title: "a title".into(), ..Media::default() };
+    media.tags = vec!["a".into(), "b".into()];
+    media.cover = Some(cover("http://covers.example/1.jpg"));
+    let created = client.create_upload_video(&media, "a.mp4").await.expect("a ticket");
+    let file = "https://outin.oss-cn-shanghai.aliyuncs.com/a.mp4";
+    let registered = client.register_media(&media, file).await.expect("registered");
+    assert_eq!(registered.failed.len(), 0);
+    let pulled = client.upload_media_by_url(&media, "https://x/b.mp4").await.expect("a job");
+    assert_eq!((registered.videos.len(), pulled.jobs.len()), (1, 1));
+    assert_eq!(simulator.videos().len(), 3);
+    for id in [&created.video, &registered.videos[0]] {
+        let info = client.look_up(id).await.expect("a video");
+        assert_eq!(info.cover.as_deref(), Some("http://covers.example/1.jpg"));
+        assert_eq!(info.title.as_deref(), Some("a title"));
+        assert_eq!(info.tags, ["a", "b"]);
+    }
+}
+
+/// Whoever is held back by VOD's answer does not hold back the other.
+#[tokio::test]
+async fn a_client_with_a_share_of_its_own_is_paced_by_itself() {
+    let (simulator, _) = account(1).await;
+    let id = video(&simulator.videos()[0]);
+    let first = client(&settings(&simulator.endpoint()));
+    let second = first.with_share(1e-6);
+    second.get_video_info(&id).await.expect("its first turn");
+    let error = second.get_video_info(&id).await.expect_err("no turn for days");
+    assert!(matches!(error, Error::Paced { .. }), "{error}");
+    first.get_video_info(&id).await.expect("a turn");
 }
 
 #[tokio::test]
