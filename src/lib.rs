@@ -12,7 +12,7 @@
 //! | [`ledger`] | port: what is remembered of each video. Adapters: [`ledger::redis`], [`local`] |
 //! | [`queue`] | port: where events wait. Adapters: [`queue::rabbit`], [`local`], [`queue::replay`] |
 //! | [`local`] | one SQLite file that is both a queue and a ledger |
-//! | [`vod`] | the VOD client: signing, credentials, pacing, seven operations, uploads to OSS |
+//! | [`vod`] | the VOD client: signing, credentials, pacing, fifteen operations, joined look-ups, uploads to OSS |
 //! | [`fetch`] | pictures in, from allowed hosts and addresses only |
 //! | [`inspect`] | candidates looked at: fetched, decoded, ranked |
 //! | [`worker`] | one event, start to end; the operator's own choice |

@@ -18,22 +18,29 @@ use crate::error::Class;
 use crate::event::VideoId;
 
 mod answer;
+mod batch;
 mod call;
 pub mod credentials;
 pub mod error;
 mod http;
+pub mod listing;
+pub mod media;
 pub mod quota;
 mod settings;
 pub mod sign;
+pub mod smart;
 mod upload;
 mod wire;
 
 pub use answer::{AiImage, Snapshot, SnapshotSet, Updated, VideoInfo, VideoInfos};
 pub use credentials::{Credential, Credentials, Environment};
 pub use error::Error;
+pub use listing::{Filter, Position, VideoPage};
+pub use media::{Created, Media, Pulled, Registered};
 pub use quota::{Operation, Quota};
 pub use settings::{Settings, SettingsError};
 pub use sign::Signature;
+pub use smart::{AiImageJob, AiTemplate, JobState};
 pub use upload::Ticket;
 
 /// Most videos in one call of UpdateVideoInfos or GetVideoInfos.
@@ -58,8 +65,9 @@ struct Inner {
     settings: Settings,
     endpoint: Url,
     http: reqwest::Client,
-    credentials: Credentials,
+    credentials: Arc<Credentials>,
     quota: Quota,
+    look_ups: batch::Gathering<VideoId, VideoInfo>,
 }
 
 type Parameters = BTreeMap<&'static str, String>;
@@ -80,10 +88,30 @@ impl Client {
         let http = http::client(&endpoint, settings.connect_timeout, settings.timeout)
             .build()
             .map_err(SettingsError::Tls)?;
-        let credentials = Credentials::new(&settings.credentials, environment);
-        let quota = Quota::new(settings.pace.then_some(settings.quota_share));
-        let settings = settings.clone();
-        Ok(Self { inner: Arc::new(Inner { settings, endpoint, http, credentials, quota }) })
+        let credentials = Arc::new(Credentials::new(&settings.credentials, environment));
+        Ok(Self::of(settings.clone(), endpoint, http, credentials))
+    }
+
+    fn of(
+        settings: Settings,
+        endpoint: Url,
+        http: reqwest::Client,
+        credentials: Arc<Credentials>,
+    ) -> Self {
+        let quota = Quota::new(settings.pace.then_some(settings.quota_share), &settings.quotas);
+        let look_ups = batch::Gathering::default();
+        let inner = Inner { settings, endpoint, http, credentials, quota, look_ups };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// One with the same connections and credentials that is paced by itself, and takes this share of
+    /// the account's quota (above 0, at most 1) besides what the first one takes. Where calls are not
+    /// paced, this one's are not either.
+    pub fn with_share(&self, share: f64) -> Self {
+        let Inner { settings, endpoint, http, credentials, .. } = &*self.inner;
+        let quota_share = share.clamp(f64::MIN_POSITIVE, 1.0);
+        let settings = Settings { quota_share, ..settings.clone() };
+        Self::of(settings, endpoint.clone(), http.clone(), credentials.clone())
     }
 
     pub fn endpoint(&self) -> &Url {
@@ -126,7 +154,7 @@ impl Client {
         updates: &[(VideoId, CoverUrl)],
     ) -> Result<Updated, Error> {
         let operation = Operation::UpdateVideoInfos;
-        let count = at_most_20(operation, updates.len())?;
+        let count = at_most(MOST_VIDEOS, operation, updates.len())?;
         let (mut all, mut done) = (Updated::default(), 0);
         while done < count {
             let (content, taken) = update_content(&updates[done..]);
@@ -173,7 +201,7 @@ impl Client {
     /// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-getvideoinfos>
     pub async fn get_video_infos(&self, videos: &[VideoId]) -> Result<VideoInfos, Error> {
         let operation = Operation::GetVideoInfos;
-        if at_most_20(operation, videos.len())? == 0 {
+        if at_most(MOST_VIDEOS, operation, videos.len())? == 0 {
             return Ok(VideoInfos::default());
         }
         let ids: Vec<_> = videos.iter().map(VideoId::to_string).collect();
@@ -184,17 +212,8 @@ impl Client {
             }
             other => other?,
         };
-        let read = |video| {
-            let video = serde_json::from_value(video).map_err(|error| error.to_string());
-            match video.and_then(|video| VideoInfo::read(video, None)) {
-                Ok(info) => Some(info),
-                // It counts as not mentioned, which is an error for whoever asked about it.
-                Err(why) => {
-                    tracing::warn!(operation = operation.name(), why, "a video cannot be read");
-                    None
-                }
-            }
-        };
+        // One that cannot be read counts as not mentioned, which is an error for whoever asked about it.
+        let read = |video| VideoInfo::read_alone(operation, video);
         let found = reply.video_list.into_iter().filter_map(read).collect();
         Ok(VideoInfos { found, non_exist: reply.non_exist_video_ids })
     }
@@ -344,9 +363,9 @@ fn update_content(updates: &[(VideoId, CoverUrl)]) -> (String, usize) {
     (content, taken)
 }
 
-fn at_most_20(operation: Operation, count: usize) -> Result<usize, Error> {
-    if count > MOST_VIDEOS {
-        return Err(Error::TooMany { operation: operation.name(), count });
+fn at_most(most: usize, operation: Operation, count: usize) -> Result<usize, Error> {
+    if count > most {
+        return Err(Error::TooMany { operation: operation.name(), count, most });
     }
     Ok(count)
 }
@@ -357,6 +376,6 @@ fn odd(operation: Operation, why: String) -> Error {
         status: 200,
         why,
         retry_after: None,
-        ambiguous: false,
+        ambiguous: operation.writes(),
     }
 }

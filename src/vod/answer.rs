@@ -27,6 +27,10 @@ pub struct VideoInfo {
     /// Seconds.
     pub duration: Option<f64>,
     pub app_id: Option<String>,
+    /// TemplateGroupId: how it was transcoded. Lists do not say.
+    pub template_group: Option<String>,
+    /// Text that is JSON by custom. Lists do not say.
+    pub user_data: Option<String>,
 }
 
 impl VideoInfo {
@@ -67,7 +71,21 @@ impl VideoInfo {
             modified: time(video.modification_time),
             duration: video.duration,
             app_id: video.app_id,
+            template_group: video.template_group_id,
+            user_data: video.user_data,
         })
+    }
+
+    /// One of several, that is read by itself so that it does not spoil the others' answer.
+    pub(super) fn read_alone(operation: Operation, video: serde_json::Value) -> Option<Self> {
+        let video = serde_json::from_value(video).map_err(|error| error.to_string());
+        match video.and_then(|video| Self::read(video, None)) {
+            Ok(info) => Some(info),
+            Err(why) => {
+                tracing::warn!(operation = operation.name(), why, "a video cannot be read");
+                None
+            }
+        }
     }
 }
 

@@ -2,12 +2,14 @@
 //! can mend at once; everything else is for the queue to wait out.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 
 use super::error::{Break, THROTTLED};
 use super::{Error, Inner, Operation, Parameters, http, wire};
@@ -36,13 +38,14 @@ pub(super) async fn call<T: DeserializeOwned>(
     let whole = attempts(inner, operation, parameters);
     match tokio::time::timeout(inner.settings.longest_call(), whole).await {
         Ok(result) => result,
-        Err(elapsed) => Err(Error::Transport {
-            operation: operation.name(),
-            how: Break::Timeout,
-            ambiguous: true,
-            source: elapsed.into(),
-        }),
+        Err(elapsed) => Err(too_long(operation, elapsed)),
     }
+}
+
+/// A call that was cut off where the longest of them has to end.
+pub(super) fn too_long(operation: Operation, elapsed: Elapsed) -> Error {
+    let source = Arc::new(elapsed);
+    Error::Transport { operation: operation.name(), how: Break::Timeout, ambiguous: true, source }
 }
 
 async fn attempts<T: DeserializeOwned>(
@@ -82,7 +85,7 @@ async fn attempts<T: DeserializeOwned>(
         let wait = if error.is_about_the_key() && left.new_key {
             left.new_key = false;
             let new = inner.credentials.renew(&credential).await.map_err(no_key)?;
-            if std::sync::Arc::ptr_eq(&new, &credential) || new.is_same_key(&credential) {
+            if Arc::ptr_eq(&new, &credential) || new.is_same_key(&credential) {
                 return Err(error);
             }
             credential = new;
@@ -181,7 +184,7 @@ pub(super) fn broken_off(operation: &'static str, error: http::Error) -> Error {
                 _ => Break::Lost,
             };
             let ambiguous = how != Break::Connect;
-            Error::Transport { operation, how, ambiguous, source: source.into() }
+            Error::Transport { operation, how, ambiguous, source: Arc::new(source) }
         }
     }
 }

@@ -30,8 +30,9 @@ pub enum Break {
     Lost,
 }
 
-/// Why a call failed. `ambiguous` says that the call may have had its effect all the same.
-#[derive(Debug, thiserror::Error)]
+/// Why a call failed. `ambiguous` says that the call may have had its effect all the same. Callers whose
+/// calls were joined into one get a copy each.
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum Error {
     #[error("{operation}: {}", broke(operation, *how))]
     Transport {
@@ -39,7 +40,7 @@ pub enum Error {
         how: Break,
         ambiguous: bool,
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// VOD refused, with a code.
     #[error(
@@ -78,6 +79,9 @@ pub enum Error {
         #[source]
         source: Arc<credentials::Error>,
     },
+    /// The task that made the call ended early: a panic, or the program ends.
+    #[error("{operation}: the call was lost before its answer came")]
+    Lost { operation: &'static str },
     /// Our own pacing; the call was not made.
     #[error("{operation}: the next call of this process is due in {after:?}")]
     Paced { operation: &'static str, after: Duration },
@@ -90,9 +94,9 @@ pub enum Error {
          that the key has no permission for"
     )]
     ForbiddenVideo { operation: &'static str, video: VideoId },
-    /// Too many videos for one call. A mistake of the caller.
-    #[error("{operation}: {count} videos, but one call takes at most 20")]
-    TooMany { operation: &'static str, count: usize },
+    /// Too many videos or jobs for one call. A mistake of the caller.
+    #[error("{operation}: {count} at once, but one call takes at most {most}")]
+    TooMany { operation: &'static str, count: usize, most: usize },
     /// A list that had to be sent in several calls: earlier ones have succeeded.
     #[error("{operation}: the first {done} of {count} videos were dealt with")]
     Partly {
@@ -107,7 +111,7 @@ pub enum Error {
 impl Error {
     pub fn class(&self) -> Class {
         match self {
-            Self::Transport { .. } => Class::Transient,
+            Self::Transport { .. } | Self::Lost { .. } => Class::Transient,
             Self::Api { code, status, retry_after, .. } => of_code(code, *status, *retry_after),
             Self::Oss { code, status, .. } => of_oss_code(code, *status),
             Self::Reply { status, retry_after, .. } => of_status(*status, *retry_after),
@@ -126,7 +130,7 @@ impl Error {
             Self::Transport { ambiguous, .. }
             | Self::Api { ambiguous, .. }
             | Self::Reply { ambiguous, .. } => *ambiguous,
-            Self::Partly { .. } => true,
+            Self::Partly { .. } | Self::Lost { .. } => true,
             _ => false,
         }
     }
@@ -141,6 +145,7 @@ impl Error {
             Self::Reply { status: 200, .. } => Reason::new("vod.reply"),
             Self::Reply { status, .. } => Reason::foreign("vod.http", &status.to_string()),
             Self::Credentials { .. } => Reason::new("vod.credentials"),
+            Self::Lost { .. } => Reason::new("vod.lost"),
             Self::Paced { .. } => Reason::new("vod.paced"),
             Self::NoSuchVideo { .. } => Reason::new("vod.InvalidVideo.NotFound"),
             Self::ForbiddenVideo { .. } => Reason::new("vod.forbidden-video"),
@@ -168,7 +173,8 @@ impl Error {
 
     /// Whether VOD knows us and the video, and merely does not offer this operation to us: it was not
     /// applied for, does not exist in this region, or is not granted. How VOD words that is not
-    /// documented, so every code counts that blames neither the key nor the video nor the moment.
+    /// documented, so every code counts that blames neither the key nor the video nor the template nor the
+    /// moment.
     pub fn is_operation_not_offered(&self) -> bool {
         let Self::Api { code, .. } = self else { return false };
         let code = code.to_ascii_lowercase();
@@ -179,8 +185,10 @@ impl Error {
             "invalidapi.notfound",
             "unsupportedoperation",
         ];
-        let of_the_video = code == "invalidvideo.notfound";
-        refusals.contains(&code.as_str()) || (self.class() == Class::Permanent && !of_the_video)
+        let of_what_is_asked = code == "invalidvideo.notfound"
+            || code.starts_with("invalidtemplate")
+            || code.starts_with("invalidaitemplate");
+        refusals.contains(&code.as_str()) || (self.class() == Class::Permanent && !of_what_is_asked)
     }
 
     /// Whether VOD knows the key and the operation, and refuses this one request.
@@ -325,7 +333,7 @@ fn hint(code: &str) -> &'static str {
         "forbidden" | "forbidden.ram" => {
             "; grant the RAM user or role vod:UpdateVideoInfo, vod:UpdateVideoInfos, \
              vod:GetVideoInfo, vod:GetVideoInfos, vod:ListSnapshots and vod:ListAIImageInfo, and for \
-             uploads vod:CreateUploadImage"
+             uploads vod:CreateUploadImage; deploy/ram-policy.json lists what everything needs"
         }
         "operationdenied" => "; open ApsaraVideo VOD for this account",
         "operationdenied.suspended" => "; the account is in arrears",

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use reqwest::{Client, ClientBuilder, RequestBuilder, redirect};
 use url::{Host, Url};
 
-/// Most bytes of an answer that are read. The longest one that is expected is 20 videos' metadata.
+/// Most bytes of an answer that are read. The longest one that is expected lists 100 videos.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
 
 pub(super) struct Answer {

@@ -3,6 +3,7 @@
 //!
 //! Documentation: <https://www.alibabacloud.com/help/en/vod/developer-reference/qps-limits>
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -22,10 +23,37 @@ pub enum Operation {
     ListSnapshots,
     ListAiImageInfo,
     CreateUploadImage,
+    GetVideoList,
+    SearchMedia,
+    SubmitAiImageJob,
+    GetAiImageJobs,
+    GetAiTemplate,
+    CreateUploadVideo,
+    UploadMediaByUrl,
+    RegisterMedia,
 }
 
 impl Operation {
-    const COUNT: usize = 7;
+    const COUNT: usize = 15;
+
+    /// In the order of their lanes.
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::UpdateVideoInfo,
+        Self::UpdateVideoInfos,
+        Self::GetVideoInfo,
+        Self::GetVideoInfos,
+        Self::ListSnapshots,
+        Self::ListAiImageInfo,
+        Self::CreateUploadImage,
+        Self::GetVideoList,
+        Self::SearchMedia,
+        Self::SubmitAiImageJob,
+        Self::GetAiImageJobs,
+        Self::GetAiTemplate,
+        Self::CreateUploadVideo,
+        Self::UploadMediaByUrl,
+        Self::RegisterMedia,
+    ];
 
     /// As in the `Action` parameter.
     pub const fn name(self) -> &'static str {
@@ -37,22 +65,60 @@ impl Operation {
             Self::ListSnapshots => "ListSnapshots",
             Self::ListAiImageInfo => "ListAIImageInfo",
             Self::CreateUploadImage => "CreateUploadImage",
+            Self::GetVideoList => "GetVideoList",
+            Self::SearchMedia => "SearchMedia",
+            Self::SubmitAiImageJob => "SubmitAIImageJob",
+            Self::GetAiImageJobs => "GetAIImageJobs",
+            Self::GetAiTemplate => "GetAITemplate",
+            Self::CreateUploadVideo => "CreateUploadVideo",
+            Self::UploadMediaByUrl => "UploadMediaByURL",
+            Self::RegisterMedia => "RegisterMedia",
         }
     }
 
-    /// Whether it changes a video. A second ticket for an upload does no harm.
-    pub const fn writes(self) -> bool {
-        matches!(self, Self::UpdateVideoInfo | Self::UpdateVideoInfos)
+    /// The operation of this name, in whatever case: settings from the environment have none.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|operation| operation.name().eq_ignore_ascii_case(name))
     }
 
-    /// Calls a second that one account may make. The two look-ups are inferred from a table whose names
-    /// were lost; ListAIImageInfo has no documented limit and gets the lowest of its neighbours;
-    /// CreateUploadImage has 80 in four regions, and 40 elsewhere.
+    /// Whether it changes or makes a video, or orders work that costs. A second ticket for the upload of
+    /// a picture does no harm.
+    pub const fn writes(self) -> bool {
+        match self {
+            Self::UpdateVideoInfo
+            | Self::UpdateVideoInfos
+            | Self::SubmitAiImageJob
+            | Self::CreateUploadVideo
+            | Self::UploadMediaByUrl
+            | Self::RegisterMedia => true,
+            Self::GetVideoInfo
+            | Self::GetVideoInfos
+            | Self::ListSnapshots
+            | Self::ListAiImageInfo
+            | Self::CreateUploadImage
+            | Self::GetVideoList
+            | Self::SearchMedia
+            | Self::GetAiImageJobs
+            | Self::GetAiTemplate => false,
+        }
+    }
+
+    /// Calls a second that one account may make. The look-ups and GetVideoList are inferred from a table
+    /// whose names were lost; those for AI images have no documented limit and get the lowest of their
+    /// neighbours, as does UploadMediaByURL, which is limited by the day; the two tickets for uploads
+    /// have 80 in four regions, and 40 elsewhere.
     const fn account_limit(self) -> f64 {
         match self {
             Self::UpdateVideoInfo | Self::GetVideoInfo | Self::GetVideoInfos => 100.0,
-            Self::CreateUploadImage => 40.0,
-            Self::UpdateVideoInfos | Self::ListSnapshots | Self::ListAiImageInfo => 30.0,
+            Self::GetVideoList | Self::SearchMedia | Self::RegisterMedia => 50.0,
+            Self::CreateUploadImage | Self::CreateUploadVideo => 40.0,
+            Self::UpdateVideoInfos
+            | Self::ListSnapshots
+            | Self::ListAiImageInfo
+            | Self::SubmitAiImageJob
+            | Self::GetAiImageJobs
+            | Self::GetAiTemplate
+            | Self::UploadMediaByUrl => 30.0,
         }
     }
 }
@@ -61,20 +127,27 @@ impl Operation {
 #[derive(Debug)]
 pub struct Quota {
     lanes: [Mutex<Lane>; Operation::COUNT],
-    share: Option<f64>,
+    /// Of each lane.
+    paces: Option<[Pace; Operation::COUNT]>,
 }
 
 impl Quota {
     /// `share` is above 0 and at most 1. Without, calls are not paced, and only [`Quota::hold`] delays
-    /// them.
-    pub fn new(share: Option<f64>) -> Self {
-        Self { lanes: Default::default(), share }
+    /// them. `limits` has the account's calls a second, above 0, by name, where they are not as documented.
+    pub fn new(share: Option<f64>, limits: &BTreeMap<String, f64>) -> Self {
+        let limit = |operation: Operation| {
+            let other = limits.iter().find(|(name, _)| Operation::named(name) == Some(operation));
+            other.map_or_else(|| operation.account_limit(), |(_, limit)| *limit)
+        };
+        let paces =
+            share.map(|share| Operation::ALL.map(|operation| Pace::new(limit(operation) * share)));
+        Self { lanes: Default::default(), paces }
     }
 
     /// Waits for a turn, at most [`LONGEST_WAIT`]; an error says how long it would have been, and takes
     /// no turn.
     pub async fn take(&self, operation: Operation) -> Result<(), Duration> {
-        let pace = self.share.map(|share| Pace::new(operation.account_limit() * share));
+        let pace = self.paces.as_ref().map(|paces| paces[operation as usize]);
         let turn = self.lane(operation, |lane| lane.reserve(Instant::now(), pace))?;
         tokio::time::sleep_until(turn).await;
         Ok(())
@@ -104,7 +177,8 @@ impl Pace {
     fn new(rate: f64) -> Self {
         // Turns at once, paid for by an even pace that is slower by as many.
         let burst = (rate * 0.05).min(5.0);
-        let interval = Duration::from_secs_f64(1.0 / (rate - burst));
+        // Whatever the rate is, a turn comes within a time that clocks can tell.
+        let interval = Duration::from_secs_f64((1.0 / (rate - burst)).min(86_400.0));
         Self { interval, ahead: interval.mul_f64((burst - 1.0).max(0.0)) }
     }
 }
@@ -155,6 +229,37 @@ mod tests {
     }
 
     #[test]
+    fn lanes_are_in_the_order_of_the_operations_and_names_are_theirs() {
+        for (lane, operation) in Operation::ALL.into_iter().enumerate() {
+            assert_eq!(lane, operation as usize, "{operation:?}");
+            assert_eq!(Operation::named(&operation.name().to_lowercase()), Some(operation));
+        }
+        assert_eq!(Operation::named("DeleteVideo"), None);
+    }
+
+    #[test]
+    fn an_accounts_own_limit_replaces_the_documented_one_and_no_other() {
+        let limits = BTreeMap::from([("updatevideoinfo".to_owned(), 400.0)]);
+        let quota = Quota::new(Some(0.5), &limits);
+        let in_a_second = |operation: Operation| {
+            let pace = quota.paces.as_ref().expect("paced")[operation as usize];
+            let all = turns(&mut Lane::default(), Instant::now(), pace, 1_000);
+            all.iter().filter(|turn| **turn < 1.0).count()
+        };
+        assert!((190..=200).contains(&in_a_second(Operation::UpdateVideoInfo)));
+        assert!((45..=50).contains(&in_a_second(Operation::GetVideoInfo)));
+    }
+
+    #[test]
+    fn the_smallest_share_is_a_long_wait_and_no_panic() {
+        for share in [f64::MIN_POSITIVE, 1e-9] {
+            let quota = Quota::new(Some(share), &BTreeMap::new());
+            let pace = quota.paces.as_ref().expect("paced")[0];
+            assert_eq!(turns(&mut Lane::default(), Instant::now(), pace, 10), [0.0]);
+        }
+    }
+
+    #[test]
     fn the_first_callers_do_not_wait() {
         let all = turns(&mut Lane::default(), Instant::now(), Pace::new(80.0), 5);
         assert!(all[..4].iter().all(|t| *t == 0.0), "{all:?}");
@@ -172,7 +277,7 @@ mod tests {
 
     #[test]
     fn a_held_operation_gives_no_turn_before_its_time_and_holds_no_other() {
-        let quota = Quota::new(Some(1.0));
+        let quota = Quota::new(Some(1.0), &BTreeMap::new());
         quota.hold(Operation::UpdateVideoInfo, Duration::from_secs(60));
         let reserve = |operation: Operation| {
             quota.lane(operation, |lane| lane.reserve(Instant::now(), Some(Pace::new(100.0))))
@@ -194,7 +299,7 @@ mod tests {
 
     #[tokio::test]
     async fn taking_turns_without_a_pace_respects_a_throttling_answer() {
-        let quota = Quota::new(None);
+        let quota = Quota::new(None, &BTreeMap::new());
         for _ in 0..10_000 {
             assert_eq!(quota.take(Operation::UpdateVideoInfo).await, Ok(()));
         }

@@ -1,11 +1,12 @@
 //! `[vod]`, and how the endpoint follows from it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::vod::quota::LONGEST_WAIT;
+use crate::vod::quota::{LONGEST_WAIT, Operation};
 use crate::vod::sign::Signature;
 use crate::vod::{credentials, http};
 
@@ -39,6 +40,10 @@ pub struct Settings {
     /// False: calls are not paced at all, and only VOD's throttling answers delay them. Only for an
     /// account whose quota was lifted, and for measuring.
     pub pace: bool,
+    /// Calls a second that the account may make, by the operation's name, where that is not what is
+    /// documented: `UpdateVideoInfo = 200.0`.
+    #[serde(default)]
+    pub quotas: BTreeMap<String, f64>,
     pub credentials: credentials::Settings,
 }
 
@@ -60,6 +65,12 @@ pub enum SettingsError {
     PlainHttp(String),
     #[error("vod.quota_share is {0}, but must be above 0 and at most 1")]
     BadShare(f64),
+    #[error(
+        "vod.quotas.{0} is no operation that is used; its name is written as in UpdateVideoInfo"
+    )]
+    UnknownOperation(String),
+    #[error("vod.quotas.{name} is {rate}, but must be more than 0 calls a second")]
+    BadQuota { name: String, rate: f64 },
     #[error("vod.{0} must be longer than nothing")]
     NoTime(&'static str),
     #[error(
@@ -75,6 +86,14 @@ impl Settings {
         self.endpoint_url()?;
         if !(self.quota_share > 0.0 && self.quota_share <= 1.0) {
             return Err(SettingsError::BadShare(self.quota_share));
+        }
+        for (name, rate) in &self.quotas {
+            if Operation::named(name).is_none() {
+                return Err(SettingsError::UnknownOperation(name.clone()));
+            }
+            if !(rate.is_finite() && *rate > 0.0) {
+                return Err(SettingsError::BadQuota { name: name.clone(), rate: *rate });
+            }
         }
         for (name, time) in [("connect_timeout", self.connect_timeout), ("timeout", self.timeout)] {
             if time.is_zero() {
@@ -184,5 +203,14 @@ mod tests {
             let error = settings.check().expect_err("share").to_string();
             assert!(error.contains("quota_share"), "{error}");
         }
+        settings.quota_share = 1.0;
+        for (name, rate) in [("DeleteVideo", 1.0), ("UpdateVideoInfo", 0.0), ("SearchMedia", -1.0)]
+        {
+            settings.quotas = [(name.to_owned(), rate)].into();
+            let error = settings.check().expect_err("quota").to_string();
+            assert!(error.contains(&format!("vod.quotas.{name}")), "{error}");
+        }
+        settings.quotas = [("UpdateVideoInfo".to_owned(), 200.0)].into();
+        assert!(settings.check().is_ok());
     }
 }

@@ -47,7 +47,53 @@ pub struct GetVideoInfos {
     pub non_exist_video_ids: Vec<String>,
 }
 
-/// A video in GetVideoInfo (Snapshots wrapped) and GetVideoInfos (Snapshots flat).
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-getvideolist>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetVideoList {
+    #[serde(default, deserialize_with = "number")]
+    pub total: Option<f64>,
+    /// As in GetVideoInfos.
+    #[serde(default, deserialize_with = "list")]
+    pub video_list: Vec<Value>,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-searchmedia>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SearchMedia {
+    #[serde(default, deserialize_with = "number")]
+    pub total: Option<f64>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub scroll_token: Option<String>,
+    #[serde(default, deserialize_with = "list")]
+    pub media_list: Vec<Media>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Media {
+    #[serde(default)]
+    media_id: Value,
+    #[serde(default)]
+    creation_time: Value,
+    #[serde(default)]
+    video: Value,
+}
+
+impl Media {
+    /// The video alone, with what only the medium says of it.
+    pub fn video(mut self) -> Value {
+        for (name, value) in [("VideoId", self.media_id), ("CreationTime", self.creation_time)] {
+            if let Value::Object(members) = &mut self.video {
+                members.entry(name).or_insert(value);
+            }
+        }
+        self.video
+    }
+}
+
+/// A video in GetVideoInfo and GetVideoList (Snapshots wrapped), GetVideoInfos and SearchMedia (flat).
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Video {
@@ -75,6 +121,10 @@ pub struct Video {
     pub duration: Option<f64>,
     #[serde(default, deserialize_with = "loose_text")]
     pub app_id: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub template_group_id: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub user_data: Option<String>,
 }
 
 /// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-listsnapshots>
@@ -132,6 +182,109 @@ pub struct AiImageInfo {
     pub version: Option<String>,
     #[serde(default, deserialize_with = "loose_text")]
     pub creation_time: Option<String>,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-submitaiimagejob>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct SubmitAiImageJob {
+    #[serde(default, deserialize_with = "loose_text")]
+    pub job_id: Option<String>,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-getaiimagejobs>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetAiImageJobs {
+    #[serde(rename = "AIImageJobList", default, deserialize_with = "list")]
+    pub jobs: Vec<AiImageJob>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AiImageJob {
+    #[serde(default, deserialize_with = "loose_text")]
+    pub job_id: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub video_id: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub status: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub code: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub message: Option<String>,
+    /// Text that is JSON.
+    #[serde(default)]
+    pub template_config: Value,
+    /// Text that is a list of [`AiImageResult`].
+    #[serde(rename = "AIImageResult", default)]
+    pub result: Value,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct AiImageResult {
+    #[serde(default, deserialize_with = "number")]
+    pub score: Option<f64>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub url: Option<String>,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-getaitemplate>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct GetAiTemplate {
+    pub template_info: TemplateInfo,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct TemplateInfo {
+    #[serde(default, deserialize_with = "loose_text")]
+    pub template_id: Option<String>,
+    #[serde(default, deserialize_with = "loose_text")]
+    pub template_type: Option<String>,
+    /// Text that is JSON.
+    #[serde(default)]
+    pub template_config: Value,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-createuploadvideo>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct CreateUploadVideo {
+    pub video_id: String,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-uploadmediabyurl>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UploadMediaByUrl {
+    #[serde(default, deserialize_with = "list")]
+    pub upload_jobs: Vec<UploadJob>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct UploadJob {
+    #[serde(default, deserialize_with = "loose_text")]
+    pub job_id: Option<String>,
+}
+
+/// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-registermedia>
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RegisterMedia {
+    #[serde(default, deserialize_with = "list")]
+    pub registered_media_list: Vec<RegisteredMedia>,
+    #[serde(rename = "FailedFileURLs", default, deserialize_with = "list")]
+    pub failed_file_urls: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct RegisteredMedia {
+    pub media_id: String,
 }
 
 /// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-createuploadimage>
@@ -205,6 +358,11 @@ fn list<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Vec<T
     let mut items = Vec::new();
     flatten(Value::deserialize(from)?, 0, &mut items).map_err(D::Error::custom)?;
     items.into_iter().map(|item| serde_json::from_value(item).map_err(D::Error::custom)).collect()
+}
+
+/// A list that came where the type of a member is not fixed.
+pub fn items<T: DeserializeOwned>(value: Value) -> Result<Vec<T>, serde_json::Error> {
+    list(value)
 }
 
 fn flatten(value: Value, depth: usize, into: &mut Vec<Value>) -> Result<(), String> {

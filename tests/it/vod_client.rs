@@ -11,9 +11,14 @@ use vod_cover::event::VideoId;
 use vod_cover::picture::Format;
 use vod_cover::vod::Error;
 
+mod account;
+mod batch;
 mod credentials;
 mod failures;
+mod listing;
+mod media;
 mod server;
+mod smart;
 
 use server::{Answer, Server, client, done, ok, refuse, settings};
 
