@@ -135,6 +135,8 @@ impl Parts {
             vod: self.vod.clone(),
             inspector: self.inspector.clone(),
             policies: settings.policies()?,
+            ownership: settings.ownership.clone(),
+            may_wait: true,
             lease: settings.ledger.lease,
             call: settings.vod.longest_call(),
             observer: None,
@@ -193,9 +195,9 @@ async fn work(
     let handle = move |message| {
         let (worker, tally) = (Arc::clone(&worker), Arc::clone(&tally));
         async move {
-            let handled = worker.handle(&message).await?;
-            tally.add(handled.name());
-            Ok(if handled.proves_dependencies() { Ending::Worked } else { Ending::Idle })
+            let done = worker.handle(&message).await?;
+            tally.add(done.handled.name());
+            Ok(Ending { worked: done.worked, then: done.then })
         }
     };
     let probed = Arc::clone(&queue);

@@ -1,5 +1,6 @@
 //! What a cover decision is made of. Pure: no I/O, no clock, no randomness. [`select::next`] decides,
-//! [`policy`] says by which rules.
+//! [`policy`] says by which rules, [`course`] what is done in which order, [`change`] what somebody else's
+//! change of a cover means.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,16 +8,20 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+pub mod change;
+pub mod course;
 mod finding;
+pub mod memory;
 pub mod owner;
 pub mod policy;
-pub mod record;
+mod record;
 mod rule;
 pub mod select;
 
 pub use finding::{Finding, Seen};
+pub use memory::{By, Memory, Write};
 pub use policy::Policy;
-pub use record::{Intention, Outcome, Record, Standing};
+pub use record::{Outcome, Record, Turn, Witness};
 pub use rule::{BadRule, Rule};
 
 /// A cover's address as it may be given to UpdateVideoInfo: http or https, at most
@@ -32,8 +37,22 @@ impl CoverUrl {
 
     /// Strips query and fragment and otherwise leaves the text as it is.
     pub fn new(text: &str) -> Result<Self, BadCoverUrl> {
+        Self::checked(text, text.trim().split(['?', '#']).next().unwrap_or_default())
+    }
+
+    /// With its query, unless that is a signature: somebody else's cover, to be put back as it was.
+    pub fn as_given(text: &str) -> Result<Self, BadCoverUrl> {
+        let whole = text.trim().split('#').next().unwrap_or_default();
+        let query = whole.split_once('?').map(|(_, query)| query.to_ascii_lowercase());
+        let signs = |query: &str| SIGNATURES.iter().any(|name| query.contains(name));
+        match query.is_some_and(|query| signs(&query)) {
+            true => Self::new(text),
+            false => Self::checked(text, whole),
+        }
+    }
+
+    fn checked(text: &str, bare: &str) -> Result<Self, BadCoverUrl> {
         let bad = |why| BadCoverUrl { text: text.chars().take(128).collect(), why };
-        let bare = text.trim().split(['?', '#']).next().unwrap_or_default();
         let url = Url::parse(bare).map_err(|_| bad("it is no URL"))?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(bad("only http and https can be covers"));
@@ -56,10 +75,18 @@ impl CoverUrl {
 
     /// What identifies the picture: the same one may come with another scheme, host or query.
     pub fn path(&self) -> &str {
-        let after_scheme = self.0.find("://").map_or(0, |at| at + 3);
-        let rest = &self.0[after_scheme..];
-        rest.find('/').map_or("/", |at| &rest[at..])
+        path(&self.0)
     }
+}
+
+/// What marks a query that expires: URL signing of VOD's domains, and both signatures of OSS.
+const SIGNATURES: [&str; 3] = ["auth_key=", "signature=", "security-token="];
+
+/// An address without scheme, host, query and fragment.
+fn path(url: &str) -> &str {
+    let bare = url.trim().split(['?', '#']).next().unwrap_or_default();
+    let rest = bare.find("://").map_or(bare, |at| &bare[at + 3..]);
+    rest.find('/').map_or("/", |at| &rest[at..])
 }
 
 impl fmt::Display for CoverUrl {
@@ -71,7 +98,7 @@ impl fmt::Display for CoverUrl {
 impl TryFrom<String> for CoverUrl {
     type Error = BadCoverUrl;
     fn try_from(text: String) -> Result<Self, BadCoverUrl> {
-        Self::new(&text)
+        Self::as_given(&text)
     }
 }
 
@@ -106,11 +133,11 @@ pub struct Case<'a> {
     /// VOD would have taken, is an open question.
     pub event_cover: Option<&'a CoverUrl>,
     pub event_time: Option<jiff::Timestamp>,
-    pub standing: &'a Standing,
-    /// An earlier write of ours that may or may not have happened.
-    pub intention: Option<&'a Intention>,
+    pub memory: &'a Memory,
     /// Attempts at this event that failed before this one.
     pub attempts: u32,
+    /// Whether a smart thumbnail that is not there yet may still come.
+    pub may_come: bool,
 }
 
 /// What was found out so far. `None` means that nobody asked yet.
@@ -119,8 +146,19 @@ pub struct Evidence {
     /// VOD's smart thumbnails of this video; empty if it has none.
     pub intelligent: Option<Vec<IntelligentImage>>,
     pub current: Option<Current>,
+    /// What became of the job for smart thumbnails that we ordered.
+    pub job: Option<JobState>,
     /// What was found of the candidates that were asked for, by their numbers.
     pub pictures: Option<BTreeMap<u32, Finding>>,
+}
+
+/// What is known of a job for smart thumbnails that we ordered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobState {
+    Running,
+    /// It yields nothing, and why: it failed, was refused, or is not known.
+    Failed(String),
+    Succeeded(Vec<IntelligentImage>),
 }
 
 /// One entry of ListAIImageInfo.
@@ -147,6 +185,17 @@ pub struct Current {
     pub snapshots: Vec<CoverUrl>,
 }
 
+impl Current {
+    /// The cover as text without query; `None` if there is none.
+    pub fn text(&self) -> Option<String> {
+        match &self.cover {
+            CurrentCover::None => None,
+            CurrentCover::Is(cover) => Some(cover.to_string()),
+            CurrentCover::Odd(text) => Some(text.chars().take(CoverUrl::MAX_LEN).collect()),
+        }
+    }
+}
+
 /// The cover that a video has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CurrentCover {
@@ -161,6 +210,8 @@ pub struct Decision {
     pub verdict: Verdict,
     /// One note for each rule that was tried, in order, and for what overruled them.
     pub trace: Vec<String>,
+    /// Whether a smart thumbnail may still come and would be better, so that it is asked for again.
+    pub provisional: bool,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -178,6 +229,8 @@ pub enum Verdict {
     Keep(Why),
     /// No rule yielded a picture, and none of those that there are is clearly better than what is there.
     NoCover,
+    /// Nothing is decided before a smart thumbnail has come or its time is over.
+    Wait,
 }
 
 /// Why a cover is left as it is.
@@ -195,6 +248,8 @@ pub enum Why {
     SomebodyChoseIt,
     /// The operator chose it with `set`.
     OperatorChoseIt,
+    /// There is no video any more.
+    Deleted,
 }
 
 impl fmt::Display for Why {
@@ -206,6 +261,7 @@ impl fmt::Display for Why {
             Self::IntelligentAlready => "the current cover is a smart thumbnail",
             Self::SomebodyChoseIt => "somebody else chose the current cover",
             Self::OperatorChoseIt => "the operator chose the current cover",
+            Self::Deleted => "the video was deleted",
         })
     }
 }

@@ -10,12 +10,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::cover::{Candidate, CoverUrl};
+use crate::cover::change::CoverChange;
+use crate::cover::{Candidate, CoverUrl, Turn};
 use crate::error::Reason;
 
+mod changes;
+mod follow_up;
 mod snapshots;
 mod time;
 
+pub use follow_up::{KIND as FOLLOW_UP, follow_up};
 pub use time::event_time;
 
 /// Longest body that is looked into, in bytes. SMQ's own limit for an event is 64 KiB.
@@ -77,7 +81,13 @@ impl fmt::Display for EventKey {
 pub enum Event {
     /// Snapshots that a cover can be chosen from.
     Snapshots(SnapshotsReady),
-    /// A SnapshotComplete that offers nothing: acknowledged, with the reason in the log.
+    /// A cover was changed through VOD's API, perhaps by ourselves.
+    CoverChanged(CoverChanged),
+    /// The whole video was deleted.
+    Deleted(Gone),
+    /// Our own: a smart thumbnail may have come meanwhile.
+    FollowUp(FollowUp),
+    /// An event of ours that offers nothing: acknowledged, with the reason in the log.
     Nothing { kind: String, video: Option<VideoId>, why: &'static str },
     /// An event of another type.
     Other { kind: String },
@@ -99,6 +109,36 @@ pub struct SnapshotsReady {
     pub automatic: bool,
     /// In the order of the video, never empty.
     pub candidates: Vec<Candidate>,
+}
+
+/// A MediaBaseChangeComplete with a CoverURL.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CoverChanged {
+    pub video: VideoId,
+    pub key: EventKey,
+    pub change: CoverChange,
+}
+
+/// The end of a video.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gone {
+    pub video: VideoId,
+    pub key: EventKey,
+    pub at: Option<Timestamp>,
+}
+
+/// A later look at the video of an event.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FollowUp {
+    pub ready: SnapshotsReady,
+    pub turn: Turn,
+}
+
+impl FollowUp {
+    /// Of this look, not of the event that it follows.
+    pub fn key(&self) -> EventKey {
+        EventKey(format!("FollowUp/{}/{}", self.turn.number, self.ready.key))
+    }
 }
 
 impl SnapshotsReady {
@@ -126,9 +166,11 @@ pub enum ParseError {
     NoEventType,
     #[error("the SnapshotComplete has no VideoId")]
     NoVideoId,
+    #[error("the {kind} has no MediaId")]
+    NoMediaId { kind: String },
     #[error("{text:?} is no VideoId: it needs 1 to 64 visible ASCII characters without {{}},\"\\")]
     BadVideoId { text: String },
-    #[error("{field} of the SnapshotComplete is {found}")]
+    #[error("{field} of the event is {found}")]
     WrongType { field: &'static str, found: &'static str },
 }
 
@@ -140,7 +182,7 @@ impl ParseError {
             Self::NotJson(_) => "event.not-json",
             Self::NotAnObject { .. } => "event.not-an-object",
             Self::NoEventType => "event.no-event-type",
-            Self::NoVideoId => "event.no-video-id",
+            Self::NoVideoId | Self::NoMediaId { .. } => "event.no-video-id",
             Self::BadVideoId { .. } => "event.bad-video-id",
             Self::WrongType { .. } => "event.wrong-type",
         })
@@ -154,6 +196,9 @@ pub fn parse(body: &[u8]) -> Result<Event, ParseError> {
     let kind = fields.text("EventType").ok_or(ParseError::NoEventType)?;
     match kind.as_str() {
         "SnapshotComplete" => snapshots::parse(kind, fields),
+        "MediaBaseChangeComplete" => changes::base_change(kind, &fields),
+        "DeleteMediaComplete" => changes::delete(kind, &fields),
+        follow_up::KIND => follow_up::parse(&fields),
         _ => Ok(Event::Other { kind }),
     }
 }

@@ -2,8 +2,9 @@
 //! was written. It never talks to VOD and decides nothing. Two adapters, kept alike by one contract
 //! suite (`tests/it/ledger_contract.rs`): `ledger::redis` and `local`.
 //!
-//! A video goes Leased -> Intended -> done with a [`Record`]. Every transition names the lease's owner
-//! and fence, and is idempotent for them, because a reply can be lost after the effect.
+//! What is remembered of a video is one [`Memory`], stored whole: it comes with the claim, and only the
+//! holder of the lease replaces it. Every transition names the lease's owner and fence, and is idempotent
+//! for them, because a reply can be lost after the effect.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use uuid::Uuid;
 
-use crate::cover::{Intention, Record, Standing};
+use crate::cover::{Memory, Record};
 use crate::error::{Class, Dependency, Failure, Reason};
 use crate::event::{EventKey, VideoId};
 
@@ -53,18 +54,28 @@ pub struct Lease {
 pub enum Claim {
     Acquired {
         lease: Lease,
-        standing: Standing,
-        /// A write that was announced by an earlier lease of this video and never confirmed: it may or
-        /// may not have happened.
-        intention: Option<Intention>,
+        /// Empty for a video that is not known.
+        memory: Memory,
         /// Times in a row, this one included, that work on this event began and has not ended in an
         /// orderly way (`complete` or `release`): above one, its process may have died of it.
         starts: u32,
     },
     /// Another delivery works on this video.
     Busy { retry_after: Duration },
-    /// This event, or a newer one of the same cause, has been dealt with.
+    /// This event has been dealt with.
     Done(Record),
+    /// A cover was set for a newer event of the same cause.
+    Outdated,
+}
+
+/// What is known of a video, for people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sight {
+    pub memory: Memory,
+    /// Leases that the video has had.
+    pub fence: u64,
+    /// How long the present lease lasts at the most, if somebody works on the video.
+    pub leased: Option<Duration>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -124,26 +135,35 @@ impl From<Error> for Failure {
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// Asks for the video. Asking again with the same owner while its lease lasts succeeds again, with
-    /// the same fence. `Done` if the event has a record, or if a cover was set for a later event of the
-    /// same cause.
+    /// the same fence. `Done` if the event has a record, `Outdated` if a cover was set for a later event
+    /// of the same cause.
     async fn claim(&self, key: &Key, owner: Owner, lease: Duration) -> Result<Claim, Error>;
 
-    /// Announces a write, before it is made, and starts the lease's time afresh: the lease that is
-    /// returned has the new deadline.
-    async fn intend(
+    /// Stores what must be known before an effect, and starts the lease's time afresh: the lease that is
+    /// returned has the new deadline. Refused under a lease that ran out, because an effect follows.
+    async fn remember(
         &self,
         lease: Lease,
-        intention: &Intention,
+        memory: &Memory,
         fresh: Duration,
     ) -> Result<Lease, Error>;
 
-    /// Stores the end of the event and frees the video. A record with a cover becomes the video's standing and
-    /// settles the intention; the intention outlives any other record, because its write may have
-    /// happened all the same. A lease that ran out still completes if nobody has taken the video since.
-    async fn complete(&self, lease: Lease, record: &Record) -> Result<(), Error>;
+    /// Stores the end of the event and what is remembered from it, and frees the video. A lease that ran
+    /// out still completes if nobody has taken the video since.
+    async fn complete(&self, lease: Lease, record: &Record, memory: &Memory) -> Result<(), Error>;
 
-    /// Frees the video without a record; an intention stays on record. `LeaseLost` is no concern here.
-    async fn release(&self, lease: Lease) -> Result<(), Error>;
+    /// Frees the video without a record, and stores the memory if one is given and the video is still
+    /// ours. `LeaseLost` is no concern here.
+    async fn release(&self, lease: Lease, memory: Option<&Memory>) -> Result<(), Error>;
+
+    /// What is known of a video now; `None` if nothing is. Changes nothing.
+    async fn look(&self, video: &VideoId) -> Result<Option<Sight>, Error>;
+
+    /// A text that was stored under this name, such as how far a walk has come.
+    async fn bookmark(&self, name: &str) -> Result<Option<String>, Error>;
+
+    /// Stores a text under a name; none, or an empty one, removes it. Remembered as long as a video.
+    async fn set_bookmark(&self, name: &str, text: Option<&str>) -> Result<(), Error>;
 
     /// Whether the ledger answers now.
     async fn ping(&self) -> Result<(), Error>;

@@ -16,6 +16,7 @@ mod file;
 mod ledger;
 mod messages;
 mod queue;
+mod transitions;
 
 use database::{Database, Trouble};
 pub use file::OpenError;
@@ -59,7 +60,7 @@ impl Local {
         let path = file::resolve(&settings.path)?;
         let lock = file::lock(&path)?;
         let connection = file::connect(&path)?;
-        ledger::end_all_leases(&connection)
+        transitions::end_all_leases(&connection)
             .and_then(|()| messages::count_delays_again(&connection, now()))
             .map_err(|source| OpenError::Sqlite { path: path.clone(), source })?;
         let work =
@@ -76,7 +77,7 @@ impl Local {
         let path = file::resolve(&settings.path)?;
         let connection = file::connect(&path)?;
         let lock = file::lock_beside(&path, || {
-            ledger::end_all_leases(&connection)
+            transitions::end_all_leases(&connection)
                 .map_err(|source| OpenError::Sqlite { path: path.clone(), source })
         })?;
         let database = Database::start(&path, connection, lock)?;

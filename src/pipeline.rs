@@ -39,12 +39,12 @@ pub struct Pipeline {
 }
 
 /// How the handling of a message ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// Every dependency did its part, which proves that they work.
-    Worked,
-    /// There was nothing to do.
-    Idle,
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ending {
+    /// Whether every dependency did its part, which proves that they work.
+    pub worked: bool,
+    /// A message that takes its place, to be delivered after this time.
+    pub then: Option<(Message, Duration)>,
 }
 
 /// What the pipeline is doing now, for `/readyz`.
@@ -69,6 +69,7 @@ impl Status {
 }
 
 /// The end of one of the tasks that the pipeline runs.
+#[expect(clippy::large_enum_variant, reason = "one for each event, and gone at once")]
 enum Ended {
     Handled(Delivery, Result<Ending, Failure>),
     Settled(Result<(), queue::Error>),
@@ -145,11 +146,15 @@ impl Pipeline {
                 let (flow, now) = (gate.flow(), Instant::now());
                 let (settlement, pause) = match result {
                     Ok(ending) => {
-                        match ending {
-                            Ending::Worked => gate.succeeded(self.in_flight, now),
-                            Ending::Idle => gate.passed(now),
+                        match ending.worked {
+                            true => gate.succeeded(self.in_flight, now),
+                            false => gate.passed(now),
                         }
-                        (Settlement::Done, false)
+                        let done = match ending.then {
+                            None => Settlement::Done,
+                            Some((message, after)) => Settlement::Replace { message, after },
+                        };
+                        (done, false)
                     }
                     Err(failure) => {
                         let settlement =
@@ -240,6 +245,6 @@ fn log(failure: &Failure, message: &Message, settlement: &Settlement) {
         Settlement::Retry { after, .. } => {
             debug!(error = %failure, message.id = id, deferrals, ?after, "put off");
         }
-        Settlement::Done => {}
+        Settlement::Done | Settlement::Replace { .. } => {}
     }
 }

@@ -96,6 +96,12 @@ pub struct Tag {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Settlement {
     Done,
+    /// It is done, and this message takes its place, to be delivered when roughly this much time has
+    /// passed.
+    Replace {
+        message: Message,
+        after: Duration,
+    },
     Retry {
         /// At least roughly this long; adapters with fixed tiers take the longest one that does not
         /// exceed it, or their shortest.
@@ -161,7 +167,7 @@ pub trait Queue: Send + Sync {
     /// future loses no delivery.
     async fn next(&self) -> Result<Option<Delivery>, Error>;
 
-    /// Ends a delivery. `Retry` and `Dead` are stored before the original is acknowledged, so that a
+    /// Ends a delivery. `Replace`, `Retry` and `Dead` are stored before the original is acknowledged, so that a
     /// crash in between makes a duplicate, never a loss. An error means that the delivery is not
     /// settled and will come again.
     async fn settle(&self, delivery: Delivery, how: Settlement) -> Result<(), Error>;

@@ -8,6 +8,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 use crate::error::Reason;
+use crate::event;
 use crate::queue::{Depth, Settlement};
 
 /// Starts logging to standard error. `RUST_LOG` overrides `level`; `json` prints one object a line.
@@ -43,6 +44,10 @@ pub fn start_metrics() -> PrometheusHandle {
     describe_counter!("vod_cover_settlements_total", "Messages settled, by how");
     describe_counter!("vod_cover_dead_letters_total", "Dead letters, by reason");
     describe_counter!("vod_cover_decisions_total", "Covers set, by rule");
+    describe_counter!(
+        "vod_cover_put_back_total",
+        "Covers that somebody chose, replaced by one of our writes in the gap before it, and put back"
+    );
     describe_counter!("vod_cover_callbacks_total", "HTTP callbacks answered, by status");
     describe_gauge!("vod_cover_in_flight", "Messages being worked on");
     describe_gauge!("vod_cover_paused", "1 while intake is paused");
@@ -55,8 +60,9 @@ pub fn start_metrics() -> PrometheusHandle {
 }
 
 /// Events of unknown types share one label, so that no publisher can grow the number of series.
-const EVENT_TYPES: [&str; 13] = [
+const EVENT_TYPES: [&str; 14] = [
     "SnapshotComplete",
+    event::FOLLOW_UP,
     "MediaBaseChangeComplete",
     "DeleteMediaComplete",
     "FileUploadComplete",
@@ -71,7 +77,7 @@ const EVENT_TYPES: [&str; 13] = [
     "ImageUploadComplete",
 ];
 
-pub fn event(kind: &str, outcome: &'static str, took: std::time::Duration) {
+pub fn handled(kind: &str, outcome: &'static str, took: std::time::Duration) {
     let kind = EVENT_TYPES.into_iter().find(|known| *known == kind).unwrap_or("other");
     counter!("vod_cover_events_total", "type" => kind, "outcome" => outcome).increment(1);
     histogram!("vod_cover_handling_seconds", "type" => kind).record(took.as_secs_f64());
@@ -80,6 +86,10 @@ pub fn event(kind: &str, outcome: &'static str, took: std::time::Duration) {
 /// `rule` is the operator's, so its number is bounded by the configuration.
 pub fn cover_set(rule: String) {
     counter!("vod_cover_decisions_total", "rule" => rule).increment(1);
+}
+
+pub fn cover_put_back() {
+    counter!("vod_cover_put_back_total").increment(1);
 }
 
 pub fn picture(outcome: &'static str) {
@@ -98,6 +108,7 @@ pub fn picture_decoded(took: std::time::Duration) {
 pub fn settled(settlement: &Settlement) {
     let how = match settlement {
         Settlement::Done => "done",
+        Settlement::Replace { .. } => "followed",
         Settlement::Retry { counts: true, .. } => "retry",
         Settlement::Retry { .. } => "deferred",
         Settlement::Dead { reason, .. } => {

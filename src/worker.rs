@@ -1,6 +1,6 @@
-//! One event from start to end: claim the video, gather what the rules ask for, decide, announce, set,
-//! record. It never sees a queue, so it cannot acknowledge anything: it returns, and whoever called it
-//! settles the message.
+//! One event from start to end: claim the video, do what [`cover::course`](crate::cover::course) says
+//! until it ends, record. It never sees a queue, so it cannot acknowledge anything: it returns, and
+//! whoever called it settles the message.
 //!
 //! Whatever step fails or is cut off, running the same event again ends in the same cover with at most
 //! one write that changes it.
@@ -9,27 +9,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use jiff::Timestamp;
+use tokio::sync::MutexGuard;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use crate::cover::policy::Policies;
-use crate::cover::select::{self, Step};
-use crate::cover::{
-    Case, Current, Decision, Evidence, Intention, Outcome, Policy, Record, Verdict,
-};
+use crate::cover::course::{Act, Course, End, Task};
+use crate::cover::policy::{Ownership, Policies};
+use crate::cover::{Memory, Outcome, Policy, Turn, Verdict};
 use crate::error::{Class, Dependency, Failure, Reason, chain};
-use crate::event::{self, Event, SnapshotsReady, VideoId};
+use crate::event::{self, CoverChanged, Event, EventKey, Gone, SnapshotsReady, VideoId};
 use crate::inspect::Inspector;
 use crate::ledger::{Claim, Key, Lease, Ledger, Owner};
 use crate::queue::Message;
 use crate::{telemetry, vod};
 
+mod acts;
+mod adoption;
 mod ending;
 mod operator;
 
-pub use ending::{Handled, Observer, Report};
+pub use ending::{Done, Handled, Observer, Report};
 pub use operator::Unfinished;
 
 /// Starts of one event that may end without a word before it is suspected of killing its process. Every
@@ -41,6 +43,12 @@ const STARTS_BEFORE_BLAME: u32 = 10;
 /// Videos in a row that VOD does not know, with none between that it knows, after which the key or the
 /// region is more likely to be wrong than all of them deleted.
 const UNKNOWN_BEFORE_DOUBT: u32 = 20;
+/// Times that somebody's change of a cover is put off, for our own write's event to come first, and how
+/// long each time. VOD gives an event up after three seconds.
+const PATIENCE: u32 = 3;
+const ECHO_AGAIN: Duration = Duration::from_secs(20);
+/// Looks for a late smart thumbnail come after 1, 3, 7, ... of so many parts of the time that it has.
+const PARTS: u32 = 64;
 
 /// The reason under which VOD's client says so.
 const UNKNOWN_VIDEO: &str = "vod.InvalidVideo.NotFound";
@@ -52,11 +60,15 @@ pub struct Worker {
     pub vod: vod::Client,
     pub inspector: Inspector,
     pub policies: Policies,
+    pub ownership: Ownership,
     /// How long a video is locked. More than one call to VOD with all its retries may take.
     pub lease: Duration,
     /// What must be left of the lease when a write begins: the longest that one call can take.
     pub call: Duration,
-    /// Told of every event's end; used by the demo's table.
+    /// Whether late smart thumbnails may be waited for: whoever takes the events has to bring the
+    /// messages back that take their place.
+    pub may_wait: bool,
+    /// Told of every decision; used by the demo's table.
     pub observer: Option<Observer>,
     /// Held while a suspect is handled.
     pub suspect: tokio::sync::Mutex<()>,
@@ -64,13 +76,50 @@ pub struct Worker {
     pub unknown: AtomicU32,
 }
 
+/// What a cover is chosen from.
+struct Snapshots<'a> {
+    ready: &'a SnapshotsReady,
+    turn: Option<Turn>,
+    /// Attempts that failed before.
+    attempts: u32,
+}
+
+/// A video that is ours to work on.
+struct Held<'a> {
+    lease: Lease,
+    memory: Memory,
+    /// Held to the end, so that one suspect at a time is handled.
+    _alone: Option<MutexGuard<'a, ()>>,
+}
+
+/// What came of a claim.
+#[expect(clippy::large_enum_variant, reason = "one for each event, and gone at once")]
+enum Claimed<'a> {
+    Held(Held<'a>),
+    /// It was dealt with before, with what has to follow from it.
+    Before(Option<Turn>),
+}
+
 impl Worker {
     /// Handles one message. Bounded in time by the lease.
-    pub async fn handle(&self, message: &Message) -> Result<Handled, Failure> {
+    pub async fn handle(&self, message: &Message) -> Result<Done, Failure> {
         let began = Instant::now();
         let (kind, result) = match event::parse(&message.body) {
             Ok(Event::Snapshots(ready)) => {
-                ("SnapshotComplete".to_owned(), self.snapshots(&ready, message.attempts).await)
+                let snapshots = Snapshots { ready: &ready, turn: None, attempts: message.attempts };
+                ("SnapshotComplete".to_owned(), self.choose_for(snapshots, Some(message)).await)
+            }
+            Ok(Event::FollowUp(again)) => {
+                let (ready, turn) = (&again.ready, Some(again.turn));
+                let snapshots = Snapshots { ready, turn, attempts: message.attempts };
+                (event::FOLLOW_UP.to_owned(), self.choose_for(snapshots, Some(message)).await)
+            }
+            Ok(Event::CoverChanged(changed)) => {
+                let judged = self.judge(&changed, message.deferrals < PATIENCE).await;
+                ("MediaBaseChangeComplete".to_owned(), judged)
+            }
+            Ok(Event::Deleted(gone)) => {
+                ("DeleteMediaComplete".to_owned(), self.forget(&gone).await)
             }
             Ok(Event::Nothing { kind, video, why }) => {
                 info!(
@@ -79,15 +128,15 @@ impl Worker {
                     why,
                     "nothing to do"
                 );
-                (kind, Ok(Handled::Nothing))
+                (kind, Ok(Handled::Nothing.into()))
             }
-            Ok(Event::Other { kind }) => (kind, Ok(Handled::NotOurs)),
+            Ok(Event::Other { kind }) => (kind, Ok(Handled::NotOurs.into())),
             Err(error) => {
                 (String::new(), Err(Failure::new(Class::Permanent, error.reason(), error)))
             }
         };
-        let outcome = result.as_ref().map_or("failed", Handled::name);
-        telemetry::event(&kind, outcome, began.elapsed());
+        let outcome = result.as_ref().map_or("failed", |done| done.handled.name());
+        telemetry::handled(&kind, outcome, began.elapsed());
         result.map_err(|failure| self.doubt(failure))
     }
 
@@ -108,196 +157,173 @@ impl Worker {
         Failure::new(Class::Misconfigured, failure.reason, what).outage_of(Dependency::Vod)
     }
 
-    /// `attempts` is how many at this event failed before.
-    async fn snapshots(&self, event: &SnapshotsReady, attempts: u32) -> Result<Handled, Failure> {
-        let key = Key {
-            video: event.video.clone(),
-            event: event.key.clone(),
-            cause: event.cause(),
-            at: event.at,
-        };
-        // One owner for each delivery: a broker may deliver a message again while it is handled.
-        // `_alone` is held to the end of this function, so that one suspect at a time is handled.
-        let (lease, standing, intention, _alone) =
-            match self.ledger.claim(&key, Owner(Uuid::new_v4()), self.lease).await? {
-                Claim::Done(_) => return Ok(Handled::Duplicate),
-                Claim::Busy { retry_after } => return Err(busy(&key.video, retry_after)),
-                Claim::Acquired { lease, starts, .. } if starts > STARTS_BEFORE_BLAME => {
-                    self.release(lease).await;
-                    return Err(crashes(starts));
-                }
-                Claim::Acquired { lease, standing, intention, starts } => {
-                    let suspected = starts > STARTS_BEFORE_SUSPICION;
-                    let turn = match suspected {
-                        true => self.suspect.lock().map(Some).boxed(),
-                        false => std::future::ready(None).boxed(),
-                    };
-                    match tokio::time::timeout(self.lease / 2, turn).await {
-                        Ok(alone) => (lease, standing, intention, alone),
-                        // Not released, which would clear it of suspicion: the lease ends by itself.
-                        Err(_) => return Err(suspect(&key.video)),
-                    }
-                }
-            };
-        let policy = self.policies.of(event);
-        let case = Case {
-            candidates: &event.candidates,
-            automatic: event.automatic,
-            event_cover: event.event_cover.as_ref(),
-            event_time: event.at,
-            standing: &standing,
-            intention: intention.as_ref(),
-            attempts,
-        };
-        let deciding = self.decide(&event.video, policy, &case);
-        let decision = match tokio::time::timeout_at(lease.deadline.into(), deciding).await {
-            Ok(Ok(decision)) => decision,
-            Ok(Err(failure)) => {
-                self.release(lease).await;
-                return Err(failure);
-            }
-            Err(_) => {
-                self.release(lease).await;
-                return Err(too_slow(&event.video, self.lease));
-            }
-        };
-        self.carry_out(event, policy, decision, lease).await
-    }
-
-    async fn carry_out(
+    /// An event of snapshots, or a later look at its video, or no event at all: then no message can
+    /// follow, and nothing is waited for.
+    async fn choose_for(
         &self,
-        event: &SnapshotsReady,
-        policy: &Policy,
-        decision: Decision,
-        lease: Lease,
-    ) -> Result<Handled, Failure> {
-        let (handled, lease, outcome) = match &decision.verdict {
-            Verdict::Set { cover, rule } => {
-                let (cover, rule) = (cover.clone(), *rule);
-                let event = event.key.clone();
-                let intention = Intention { cover: cover.clone(), rule: Some(rule), event };
-                let lease = self.write(&intention, lease).await?;
-                (Handled::Set, lease, Outcome::Set { cover, rule })
+        snapshots: Snapshots<'_>,
+        message: Option<&Message>,
+    ) -> Result<Done, Failure> {
+        let Snapshots { ready, turn, attempts } = snapshots;
+        let event = turn.map_or_else(
+            || ready.key.clone(),
+            |turn| event::FollowUp { ready: ready.clone(), turn }.key(),
+        );
+        let key = Key { video: ready.video.clone(), event, cause: ready.cause(), at: ready.at };
+        let policy = self.policies.of(ready);
+        let follow = |turn| self.follow_up(message?, turn, policy);
+        let held = match self.claim(&key).await? {
+            Claimed::Before(turn) => {
+                // The look that follows may not have been stored before a crash; if it was, it is there
+                // twice, and claimed once.
+                let then = turn.and_then(follow);
+                return Ok(Done { then, ..Handled::Duplicate.into() });
             }
-            Verdict::IsSet { cover, rule } => {
-                (Handled::WasSet, lease, Outcome::Set { cover: cover.clone(), rule: *rule })
-            }
-            Verdict::Keep(why) => {
-                (Handled::Kept(*why), lease, Outcome::Kept { why: why.to_string() })
-            }
-            Verdict::NoCover => (Handled::NoCover, lease, Outcome::NoCover),
+            Claimed::Held(held) => held,
         };
-        let record = Record {
-            outcome,
-            event: event.key.clone(),
-            event_time: event.at,
-            decided_at: Timestamp::now(),
-        };
-        self.ledger.complete(lease, &record).await?;
-        self.report(event, policy, decision, handled == Handled::Set);
-        Ok(handled)
+        let may_wait = self.may_wait && message.is_some();
+        let task = Task::Choose { event: ready, policy, attempts, turn, may_wait };
+        let course = Course::new(task, &key.event, key.at, held.memory);
+        let end = self.follow(course, held.lease).await?;
+        let then = end.record.follow_up.and_then(follow);
+        let done = Done::of(&end, then);
+        self.report(&key, policy, end);
+        Ok(done)
     }
 
-    /// Finds out what the rules need until they decide.
-    async fn decide(
+    async fn judge(&self, changed: &CoverChanged, patient: bool) -> Result<Done, Failure> {
+        let CoverChanged { video, key, change } = changed;
+        let overwrite = self.ownership.overwrite_manual;
+        self.note(video, key, None, Task::Judge { change, patient, overwrite }).await
+    }
+
+    async fn forget(&self, gone: &Gone) -> Result<Done, Failure> {
+        self.note(&gone.video, &gone.key, gone.at, Task::Forget).await
+    }
+
+    /// An event of what others did.
+    async fn note(
         &self,
         video: &VideoId,
-        policy: &Policy,
-        case: &Case<'_>,
-    ) -> Result<Decision, Failure> {
-        let mut seen = Evidence::default();
+        event: &EventKey,
+        at: Option<Timestamp>,
+        task: Task<'_>,
+    ) -> Result<Done, Failure> {
+        // Without a time, because none outdates another: each may be evidence.
+        let (video, event, cause) = (video.clone(), event.clone(), "Change".to_owned());
+        let key = Key { video, event, cause, at: None };
+        let held = match self.claim(&key).await? {
+            Claimed::Before(_) => return Ok(Handled::Duplicate.into()),
+            Claimed::Held(held) => held,
+        };
+        let course = Course::new(task, &key.event, at, held.memory);
+        let end = self.follow(course, held.lease).await?;
+        let video = &key.video;
+        match &end.record.outcome {
+            Outcome::Manual { cover, .. } if end.wrote => {
+                telemetry::cover_put_back();
+                warn!(video.id = %video, cover, "our write had replaced somebody's cover; it is back");
+            }
+            Outcome::Manual { cover, by } => {
+                info!(video.id = %video, cover, evidence = %by, "somebody chose the cover");
+            }
+            Outcome::Deleted => info!(video.id = %video, "the video was deleted"),
+            other => debug!(video.id = %video, outcome = ?other, "a change of the cover"),
+        }
+        Ok(Done::of(&end, None))
+    }
+
+    async fn claim(&self, key: &Key) -> Result<Claimed<'_>, Failure> {
+        // One owner for each delivery: a broker may deliver a message again while it is handled.
+        let owner = Owner(Uuid::new_v4());
+        let (lease, memory, starts) = match self.ledger.claim(key, owner, self.lease).await? {
+            Claim::Done(record) => return Ok(Claimed::Before(record.follow_up)),
+            Claim::Outdated => return Ok(Claimed::Before(None)),
+            Claim::Busy { retry_after } => return Err(busy(&key.video, retry_after)),
+            Claim::Acquired { lease, memory, starts } => (lease, memory, starts),
+        };
+        if starts > STARTS_BEFORE_BLAME {
+            self.release(lease, None).await;
+            return Err(crashes(starts));
+        }
+        let turn = match starts > STARTS_BEFORE_SUSPICION {
+            true => self.suspect.lock().map(Some).boxed(),
+            false => std::future::ready(None).boxed(),
+        };
+        match tokio::time::timeout(self.lease / 2, turn).await {
+            Ok(alone) => Ok(Claimed::Held(Held { lease, memory, _alone: alone })),
+            // Not released, which would clear it of suspicion: the lease ends by itself.
+            Err(_) => Err(suspect(&key.video)),
+        }
+    }
+
+    /// Does what the course says, to its end. Whatever fails, what was announced stays on record, and the
+    /// next attempt looks at the cover before it writes.
+    async fn follow(&self, mut course: Course<'_>, mut lease: Lease) -> Result<End, Failure> {
         loop {
-            match select::next(policy, case, &seen) {
-                Step::AskIntelligent => self.ask_intelligent(video, &mut seen).await?,
-                Step::AskCurrent => seen.current = Some(self.current(video).await?),
-                Step::Inspect(wanted) => {
-                    let findings = self.inspector.look(&wanted).await;
-                    let numbers = wanted.iter().map(|candidate| candidate.number);
-                    seen.pictures = Some(numbers.zip(findings).collect());
+            match course.next(Timestamp::now()) {
+                Act::Remember => {
+                    lease = self.ledger.remember(lease, course.memory(), self.lease).await?;
+                    course.remembered();
                 }
-                Step::TryAgain(why) => return Err(self.inspector.blame(unseen(why))),
-                Step::Decided(decision) => return Ok(decision),
+                Act::Finish(end) => {
+                    self.ledger.complete(lease, &end.record, course.memory()).await?;
+                    return Ok(*end);
+                }
+                act => {
+                    if let Err(failure) = self.act(&mut course, act, &lease).await {
+                        // Having been put off is no news.
+                        if !matches!(failure.class, Class::Deferred { .. }) {
+                            course.failed(&failure.to_string(), Timestamp::now());
+                        }
+                        self.release(lease, Some(course.memory())).await;
+                        return Err(failure);
+                    }
+                }
             }
         }
     }
 
-    async fn ask_intelligent(&self, video: &VideoId, seen: &mut Evidence) -> Result<(), Failure> {
-        let images = match self.vod.list_ai_image_info(video).await {
-            Ok(images) => images.iter().filter_map(vod::AiImage::intelligent).collect(),
-            // Smart thumbnails must be applied for and exist in two regions only, and VOD does not say
-            // how it refuses elsewhere. The next rule's cover is better than none; `check` tells the
-            // operator.
-            Err(error) if error.is_operation_not_offered() => {
-                warn!(video.id = %video, error = chain(&error), "no smart thumbnails for this account");
-                // Unless VOD refuses everything, in which case this fails.
-                seen.current = Some(self.current(video).await?);
-                Vec::new()
-            }
-            Err(error) => return Err(error.into()),
-        };
-        seen.intelligent = Some(images);
-        Ok(())
-    }
-
-    async fn current(&self, video: &VideoId) -> Result<Current, Failure> {
-        let info = self.vod.get_video_info(video).await?;
-        self.unknown.store(0, Ordering::Relaxed);
-        Ok(info.current())
-    }
-
-    /// Announces the write, checks that there is time for it, and makes it. Whatever fails, the
-    /// intention stays on record, and the next attempt looks at the cover before it writes.
-    async fn write(&self, intention: &Intention, lease: Lease) -> Result<Lease, Failure> {
-        let lease = self.ledger.intend(lease, intention, self.lease).await?;
-        let left = lease.deadline.saturating_duration_since(Instant::now());
-        let video = &lease.key.video.clone();
-        let writing = self.vod.update_video_info(video, &intention.cover);
-        let written = match left < self.call {
-            true => Err(too_slow(video, self.lease)),
-            false => match tokio::time::timeout_at(lease.deadline.into(), writing).await {
-                Ok(Ok(())) => {
-                    self.unknown.store(0, Ordering::Relaxed);
-                    Ok(())
-                }
-                Ok(Err(error)) => Err(Failure::from(error)),
-                Err(_) => Err(too_slow(video, self.lease)),
-            },
-        };
-        match written {
-            Ok(()) => Ok(lease),
-            Err(failure) => {
-                self.release(lease).await;
-                Err(failure)
-            }
-        }
-    }
-
-    async fn release(&self, lease: Lease) {
+    async fn release(&self, lease: Lease, memory: Option<&Memory>) {
         let video = lease.key.video.clone();
-        if let Err(error) = self.ledger.release(lease).await {
+        if let Err(error) = self.ledger.release(lease, memory).await {
             // It ends by itself; until then other events of this video wait.
             debug!(video.id = %video, error = chain(&error), "the lease was not released");
         }
     }
 
-    fn report(&self, event: &SnapshotsReady, policy: &Policy, decision: Decision, wrote: bool) {
-        let trace = decision.trace.join("; ");
+    /// The message for the next look at a video, and when. Looks come further and further apart.
+    fn follow_up(
+        &self,
+        message: &Message,
+        turn: Turn,
+        policy: &Policy,
+    ) -> Option<(Message, Duration)> {
+        let body = Bytes::from(event::follow_up(&message.body, turn)?);
+        let step = policy.deadline / PARTS;
+        let wait = step.saturating_mul(1 << turn.number.saturating_sub(1).min(16));
+        let left = turn.deadline.duration_since(Timestamp::now());
+        let left = Duration::try_from(left).unwrap_or_default();
+        let id = Uuid::new_v4().to_string();
+        Some((Message::new(body, event::FOLLOW_UP, id), wait.min(left)))
+    }
+
+    fn report(&self, key: &Key, policy: &Policy, end: End) {
+        let (video, wrote) = (key.video.clone(), end.wrote);
+        let Some(decision) = end.decision else { return };
+        let (trace, provisional) = (decision.trace.join("; "), decision.provisional);
         match &decision.verdict {
             Verdict::Set { cover, rule } | Verdict::IsSet { cover, rule } => {
                 telemetry::cover_set(rule.to_string());
-                info!(video.id = %event.video, %rule, %cover, wrote, trace, "cover set");
+                info!(video.id = %video, %rule, %cover, wrote, provisional, trace, "cover set");
             }
-            Verdict::Keep(why) => info!(video.id = %event.video, %why, trace, "cover kept"),
-            Verdict::NoCover => warn!(video.id = %event.video, trace, "no rule yields a cover"),
+            Verdict::Keep(why) => info!(video.id = %video, %why, provisional, trace, "cover kept"),
+            Verdict::NoCover => warn!(video.id = %video, trace, "no rule yields a cover"),
+            Verdict::Wait => info!(video.id = %video, trace, "waiting for a smart thumbnail"),
         }
         if let Some(observer) = &self.observer {
-            observer(&Report {
-                video: event.video.clone(),
-                event: event.key.clone(),
-                policy: policy.name.clone(),
-                decision,
-                wrote,
-            });
+            let (event, policy) = (key.event.clone(), policy.name.clone());
+            observer(&Report { video, event, policy, decision, wrote });
         }
     }
 }

@@ -270,6 +270,7 @@ impl World {
                 }
                 Verdict::Keep(_) => ("kept".to_owned(), "-".to_owned()),
                 Verdict::NoCover => ("none".to_owned(), "-".to_owned()),
+                Verdict::Wait => ("waiting".to_owned(), "-".to_owned()),
             };
             let done = if *wrote { "" } else { "; nothing to write" };
             Row { video, rule, cover, why: format!("{}{done}", decision.trace.join("; ")) }

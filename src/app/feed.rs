@@ -17,6 +17,7 @@ use crate::queue::rabbit::Rabbit;
 use crate::queue::replay::Replay;
 use crate::queue::{Message, Queue, Settlement, rabbit};
 use crate::vod::Environment;
+use crate::worker::Worker;
 
 /// Messages that may wait for their confirm at once.
 const UNCONFIRMED: usize = 128;
@@ -101,7 +102,8 @@ pub(super) async fn replay(settings: &Settings, file: &Path) -> anyhow::Result<E
     let stop = CancellationToken::new();
     stop_on_signal(&stop)?;
     let parts = Arc::new(Parts::open(settings, Environment::of_process(), false)?);
-    let worker = parts.worker(settings)?;
+    // A file has an end, which nobody waits an hour for.
+    let worker = Worker { may_wait: false, ..parts.worker(settings)? };
     let lines = Arc::new(Replay::new(open(file).await?));
     let tally = Arc::new(Tally::default());
     let (queue, counted) = (Arc::<Replay>::clone(&lines), Arc::clone(&tally));

@@ -12,8 +12,8 @@ use crate::cli;
 use crate::config::Settings;
 use crate::cover::select::{self, Step};
 use crate::cover::{
-    Case, CoverUrl, Current, CurrentCover, Decision, Evidence, Finding, IntelligentImage, Policy,
-    Rule, Standing, Verdict,
+    Case, CoverUrl, Current, CurrentCover, Decision, Evidence, Finding, IntelligentImage, JobState,
+    Memory, Policy, Rule, Verdict,
 };
 use crate::event::VideoId;
 use crate::inspect::{Source, View};
@@ -81,7 +81,9 @@ async fn report(
     let mut entries = Vec::new();
     for picture in &offer.pictures {
         let view = views.remove(&picture.candidate.number).unwrap_or_else(unseen);
-        let is_picked = choice.cover.as_ref() == Some(&picture.candidate.url);
+        // The first of two entries of the same picture.
+        let is_picked = choice.cover.as_ref() == Some(&picture.candidate.url)
+            && !entries.iter().any(|entry: &Entry| entry.is_picked);
         let number = Some(picture.candidate.number);
         entries.push(Entry::new(picture.name.clone(), number, is_picked, view));
     }
@@ -110,6 +112,7 @@ async fn decide(
     findings: BTreeMap<u32, Finding>,
 ) -> Choice {
     let (candidates, mut findings) = (offer.candidates(), Some(findings));
+    let memory = Memory::default();
     let case = Case {
         candidates: &candidates,
         automatic: match &offer.origin {
@@ -118,10 +121,10 @@ async fn decide(
         },
         event_cover: None,
         event_time: None,
-        standing: &Standing::Unknown,
-        intention: None,
+        memory: &memory,
         // Nothing comes later: what cannot be seen now is not waited for.
         attempts: u32::MAX,
+        may_come: false,
     };
     let mut seen = Evidence::default();
     let (mut notes, video) = (Vec::new(), offer.video());
@@ -140,6 +143,8 @@ async fn decide(
             }
             Step::Inspect(_) => seen.pictures = Some(findings.take().unwrap_or_default()),
             Step::AskCurrent => seen.current = Some(no_cover()),
+            // Nothing is waited for.
+            Step::Submit(_) | Step::AskJob(_) => seen.job = Some(JobState::Running),
             Step::TryAgain(why) => {
                 notes.push(why);
                 return Choice { cover: None, rule: None, trace: notes };
@@ -155,7 +160,7 @@ async fn decide(
                     Verdict::Set { cover, rule } | Verdict::IsSet { cover, rule } => {
                         (Some(cover), Some(rule))
                     }
-                    Verdict::Keep(_) | Verdict::NoCover => (None, None),
+                    Verdict::Keep(_) | Verdict::NoCover | Verdict::Wait => (None, None),
                 };
                 notes.extend(decision.trace);
                 return Choice { cover, rule, trace: notes };

@@ -94,7 +94,7 @@ async fn by_rule(worker: &Worker, video: &VideoId, rule: Rule) -> anyhow::Result
             println!("chosen   {trace}");
             Ok(cover)
         }
-        Verdict::Keep(_) | Verdict::NoCover => {
+        Verdict::Keep(_) | Verdict::NoCover | Verdict::Wait => {
             bail!("nothing was changed: the rule yields no cover ({trace})")
         }
     }

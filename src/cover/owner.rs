@@ -2,9 +2,12 @@
 //! our reading of VOD's documentation. Pure. When in doubt the answer is [`Owner::Somebody`], because
 //! overwriting a person's choice is the worst that this program can do.
 
-use super::{Case, CoverUrl, Current, CurrentCover, Evidence, Standing};
+use serde::{Deserialize, Serialize};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use super::{By, Case, CoverUrl, Current, CurrentCover, Evidence};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Owner {
     /// No cover is set.
     Nobody,
@@ -30,16 +33,12 @@ pub fn whose(current: &Current, case: &Case<'_>, seen: &Evidence) -> Owner {
         CurrentCover::Is(cover) => cover,
     };
     let same = |other: &CoverUrl| other.path() == cover.path();
-    let recorded = match case.standing {
-        Standing::Ours(record) => record.outcome.cover(),
-        Standing::Unknown => None,
-    };
-    let intended = case.intention.filter(|intention| same(&intention.cover));
-    if intended.is_some_and(|intention| intention.rule.is_none()) {
-        return Owner::Operator;
-    }
-    if intended.is_some() || recorded.is_some_and(same) {
-        return Owner::Ours;
+    match case.memory.left(cover.as_str()) {
+        Some(By::Rule(_)) => return Owner::Ours,
+        Some(By::Operator) => return Owner::Operator,
+        // Theirs, put back.
+        Some(By::Restoration) => return Owner::Somebody,
+        None => {}
     }
     // The event's snapshots, if they are of the kind that VOD takes its cover from, and those it has now.
     let of_event = case.automatic.then(|| case.candidates.iter().map(|one| &one.url).collect());
@@ -51,10 +50,11 @@ pub fn whose(current: &Current, case: &Case<'_>, seen: &Evidence) -> Owner {
     // cover that was given at upload, since the documentation leaves open which of the two it names.
     // And only before we ever set a cover: a later event may name what a person has picked since.
     let is_of_event = |named: &&CoverUrl| sets[0].iter().any(|one| one.path() == named.path());
-    let is_first = *case.standing == Standing::Unknown;
+    let is_first = case.memory.standing.is_none();
     let named = case.event_cover.filter(is_of_event).filter(|_| is_first);
     if middles.chain(named).any(same) {
-        return Owner::Vod;
+        // VOD takes its default where no cover is set. Once ours was, somebody put this one back.
+        return if is_first { Owner::Vod } else { Owner::Somebody };
     }
     let listed = seen.intelligent.iter().flatten().any(|image| same(&image.url));
     if listed || cover.path().contains("/image/ai/") {

@@ -1,5 +1,7 @@
 //! Which rules hold for which video: a default chain, and overrides of which the first match wins. Pure.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -15,6 +17,14 @@ pub struct Policy {
     pub rules: Vec<Rule>,
     /// Which kind of smart thumbnail to prefer where a video has both; `None` takes the highest Score.
     pub format: Option<ImageFormat>,
+    /// The lowest Score of a smart thumbnail that is taken.
+    pub minimum_score: f64,
+    /// What is done while a video has no smart thumbnail yet.
+    pub late: Late,
+    /// How long one may come.
+    pub deadline: Duration,
+    /// The AITemplateId with which one is ordered, once for each video; `None` orders none.
+    pub submit: Option<String>,
     /// Whether rules that go by position look at the picture, and pass over one with defects.
     pub gate: bool,
     /// Attempts at an event until pictures that cannot be had are passed over for one that is usable.
@@ -57,6 +67,28 @@ pub struct Settings {
 #[serde(deny_unknown_fields)]
 pub struct Intelligent {
     pub format: Preference,
+    /// The lowest Score that is taken. The scale is not documented.
+    pub minimum_score: f64,
+    pub late: Late,
+    /// How long a smart thumbnail may come, from the event's time, or from when it is ordered.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub deadline: Duration,
+    /// Whether smart thumbnails are ordered (SubmitAIImageJob) for videos that have none.
+    pub submit: bool,
+    /// The AITemplateId of type AIImage with which they are.
+    pub template: String,
+}
+
+/// What is done while a video has no smart thumbnail yet. No event announces one, so it is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Late {
+    /// The next rule decides.
+    Ignore,
+    /// Nothing, until it has come or its time is over.
+    Wait,
+    /// The next rule decides for now.
+    Provisional,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -96,6 +128,10 @@ pub struct Override {
     pub gate: Option<bool>,
     /// Overrules `[cover.intelligent] format`.
     pub format: Option<Preference>,
+    /// Overrules `[cover.intelligent] late`.
+    pub late: Option<Late>,
+    /// Overrules `[cover.intelligent] minimum_score`.
+    pub minimum_score: Option<f64>,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -110,6 +146,14 @@ pub enum BadPolicy {
     LeastBad { table: String },
     #[error("cover.most_pictures is 0; it must be at least 1")]
     NoPictures,
+    #[error("cover.intelligent.submit needs cover.intelligent.template, an AITemplateId")]
+    NoTemplate,
+    #[error(
+        "{table} orders smart thumbnails and does not wait; set late to \"wait\" or \"provisional\""
+    )]
+    NotAwaited { table: String },
+    #[error("cover.intelligent.minimum_score is no number")]
+    BadScore,
 }
 
 /// Every policy of a configuration, checked.
@@ -124,7 +168,15 @@ impl Policies {
         if settings.most_pictures == 0 {
             return Err(BadPolicy::NoPictures);
         }
-        let policy = |name: String, rules: &[Rule], gate, preference| Policy {
+        let intelligent = &settings.intelligent;
+        if intelligent.submit && intelligent.template.trim().is_empty() {
+            return Err(BadPolicy::NoTemplate);
+        }
+        if intelligent.minimum_score.is_nan() {
+            return Err(BadPolicy::BadScore);
+        }
+        let submit = intelligent.submit.then(|| intelligent.template.trim().to_owned());
+        let policy = |name: String, rules: &[Rule], gate, preference, late, minimum_score| Policy {
             name,
             rules: rules.to_vec(),
             format: match preference {
@@ -132,6 +184,10 @@ impl Policies {
                 Preference::Png => Some(ImageFormat::Png),
                 Preference::Gif => Some(ImageFormat::Gif),
             },
+            minimum_score,
+            late,
+            deadline: intelligent.deadline,
+            submit: submit.clone(),
             gate,
             patience: settings.patience,
             most_pictures: settings.most_pictures,
@@ -139,8 +195,11 @@ impl Policies {
             overwrite_manual: ownership.overwrite_manual,
         };
         check_rules("[cover]", &settings.rules)?;
-        let preference = settings.intelligent.format;
-        let default = policy("default".into(), &settings.rules, settings.gate, preference);
+        let (preference, late) = (intelligent.format, intelligent.late);
+        let least = intelligent.minimum_score;
+        let default =
+            policy("default".into(), &settings.rules, settings.gate, preference, late, least);
+        check_late("[cover.intelligent]", &default)?;
         let mut overrides = Vec::new();
         for (index, item) in settings.overrides.iter().enumerate() {
             let name = item.name.clone().unwrap_or_else(|| format!("override {}", index + 1));
@@ -151,7 +210,10 @@ impl Policies {
             }
             let gate = item.gate.unwrap_or(settings.gate);
             let preference = item.format.unwrap_or(preference);
-            overrides.push((item.clone(), policy(name, &item.rules, gate, preference)));
+            let (late, least) = (item.late.unwrap_or(late), item.minimum_score.unwrap_or(least));
+            let policy = policy(name, &item.rules, gate, preference, late, least);
+            check_late(&table, &policy)?;
+            overrides.push((item.clone(), policy));
         }
         Ok(Self { default, overrides })
     }
@@ -168,6 +230,7 @@ impl Policies {
             name: "operator".into(),
             rules: vec![rule],
             gate: false,
+            late: Late::Ignore,
             read_current: false,
             overwrite_manual: true,
             ..self.default.clone()
@@ -183,7 +246,13 @@ impl Policies {
         let policy = event.map_or(&self.default, |event| self.of(event)).clone();
         let rules = rules.unwrap_or_else(|| policy.rules.clone());
         check_rules("--rules", &rules)?;
-        Ok(Policy { rules, read_current: false, overwrite_manual: true, ..policy })
+        Ok(Policy {
+            rules,
+            late: Late::Ignore,
+            read_current: false,
+            overwrite_manual: true,
+            ..policy
+        })
     }
 
     /// The policy for one event's video.
@@ -228,6 +297,14 @@ fn extend_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => other.to_string(),
+    }
+}
+
+fn check_late(table: &str, policy: &Policy) -> Result<(), BadPolicy> {
+    let ordered = policy.submit.is_some() && policy.rules.contains(&Rule::Intelligent);
+    match ordered && policy.late == Late::Ignore {
+        true => Err(BadPolicy::NotAwaited { table: table.into() }),
+        false => Ok(()),
     }
 }
 

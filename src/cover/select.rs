@@ -2,10 +2,12 @@
 //! Pure: the caller fetches, so that nothing is fetched that no rule needs, and so that the same
 //! evidence always gives the same decision (a redelivered event must choose the same picture again).
 
+use super::memory;
 use super::owner::{Owner, whose};
+use super::policy::Late;
 use super::{
-    Candidate, Case, CoverUrl, CurrentCover, Decision, Evidence, ImageFormat, IntelligentImage,
-    Outcome, Policy, Record, Rule, Standing, Verdict, Why,
+    Candidate, Case, CoverUrl, CurrentCover, Decision, Evidence, IntelligentImage, JobState,
+    Memory, Outcome, Policy, Rule, Verdict, Why,
 };
 use pictures::{Found, Pictures};
 
@@ -18,6 +20,10 @@ mod pictures;
 pub enum Step {
     /// Ask VOD for the video's smart thumbnails, and fill [`Evidence::intelligent`].
     AskIntelligent,
+    /// Order smart thumbnails with this template, once for the video, and fill [`Evidence::job`].
+    Submit(String),
+    /// Ask VOD what became of the job that was ordered, and fill [`Evidence::job`].
+    AskJob(String),
     /// Look at these pictures, and fill [`Evidence::pictures`].
     Inspect(Vec<Candidate>),
     /// Ask VOD for the video's cover, and fill [`Evidence::current`].
@@ -33,11 +39,25 @@ const CLEARLY: f64 = 10.0;
 
 /// Decides, or says what is missing. Never asks for the same thing twice.
 pub fn next(policy: &Policy, case: &Case<'_>, seen: &Evidence) -> Step {
-    let mut trace = Vec::new();
-    if chosen_by_operator(case.standing) {
-        return decided(Verdict::Keep(Why::OperatorChoseIt), trace);
+    let mut awaited = false;
+    let mut step = step(policy, case, seen, &mut awaited);
+    if let Step::Decided(decision) = &mut step {
+        // Whatever comes would not be taken.
+        let final_end = matches!(
+            decision.verdict,
+            Verdict::Keep(why) if why != Why::AsGoodAlready
+        );
+        decision.provisional = awaited && !final_end;
     }
-    let recorded = recorded(case.standing);
+    step
+}
+
+fn step(policy: &Policy, case: &Case<'_>, seen: &Evidence, awaited: &mut bool) -> Step {
+    let mut trace = Vec::new();
+    if let Some(why) = settled(policy, case.memory) {
+        return decided(Verdict::Keep(why), trace);
+    }
+    let recorded = recorded(case.memory);
     let pictures = seen.pictures.as_ref().map(|findings| Pictures {
         candidates: case.candidates,
         findings,
@@ -57,7 +77,21 @@ pub fn next(policy: &Policy, case: &Case<'_>, seen: &Evidence) -> Step {
             }
             (Rule::Intelligent, _) => match &seen.intelligent {
                 None => return Step::AskIntelligent,
-                Some(images) => intelligent(images, policy.format, &mut trace),
+                Some(images) => match intelligent(images, policy, &mut trace) {
+                    Some(cover) => Some(cover),
+                    None => match late(policy, case, seen, &mut trace) {
+                        Awaited::Not => None,
+                        Awaited::Provisionally => {
+                            *awaited = true;
+                            None
+                        }
+                        Awaited::Idly => {
+                            *awaited = true;
+                            return decided(Verdict::Wait, trace);
+                        }
+                        Awaited::Once(step) => return step,
+                    },
+                },
             },
             (_, Some(at)) if !policy.gate || at >= case.candidates.len() => {
                 at_position(rule, at, case.candidates, &mut trace)
@@ -177,28 +211,68 @@ fn settle(
     decided(verdict, trace)
 }
 
-fn chosen_by_operator(standing: &Standing) -> bool {
-    matches!(standing, Standing::Ours(Record { outcome: Outcome::Chosen { .. }, .. }))
-}
-
-fn recorded(standing: &Standing) -> Option<(Rule, Option<jiff::Timestamp>)> {
-    match standing {
-        Standing::Ours(record) => match record.outcome {
-            Outcome::Set { rule, .. } => Some((rule, record.event_time)),
-            Outcome::Chosen { .. } | Outcome::Kept { .. } | Outcome::NoCover => None,
-        },
-        Standing::Unknown => None,
+/// Whether the matter was settled before, and how.
+fn settled(policy: &Policy, memory: &Memory) -> Option<Why> {
+    match memory.outcome()? {
+        Outcome::Chosen { .. } => Some(Why::OperatorChoseIt),
+        Outcome::Manual { .. } if !policy.overwrite_manual => Some(Why::SomebodyChoseIt),
+        Outcome::Deleted => Some(Why::Deleted),
+        _ => None,
     }
 }
 
-/// An intention on record means that a write may have happened: look before writing again.
+fn recorded(memory: &Memory) -> Option<(Rule, Option<jiff::Timestamp>)> {
+    let record = memory.standing.as_ref()?;
+    match record.outcome {
+        Outcome::Set { rule, .. } => Some((rule, record.event_time)),
+        _ => None,
+    }
+}
+
+/// Whether a smart thumbnail that is not there is waited for.
+enum Awaited {
+    Not,
+    /// With the next rule's cover in its place.
+    Provisionally,
+    /// With nothing done meanwhile.
+    Idly,
+    /// It depends on this.
+    Once(Step),
+}
+
+fn late(policy: &Policy, case: &Case<'_>, seen: &Evidence, trace: &mut Vec<String>) -> Awaited {
+    if policy.late == Late::Ignore || !case.may_come {
+        return Awaited::Not;
+    }
+    let job = case.memory.job.as_ref();
+    match (&seen.job, job, &policy.submit) {
+        (None, None, Some(template)) => return Awaited::Once(Step::Submit(template.clone())),
+        (None, Some(memory::Job { id: Some(id), .. }), _) => {
+            return Awaited::Once(Step::AskJob(id.clone()));
+        }
+        (Some(JobState::Failed(why)), _, _) => {
+            trace.push(format!("none will come: {why}"));
+            return Awaited::Not;
+        }
+        // It succeeded, and nothing that it made is wanted.
+        (Some(JobState::Succeeded(_)), _, _) => return Awaited::Not,
+        _ => {}
+    }
+    trace.push("one may still come".to_owned());
+    match policy.late {
+        Late::Wait => Awaited::Idly,
+        _ => Awaited::Provisionally,
+    }
+}
+
+/// A write whose end is not known may have happened: look before writing again.
 fn must_read(policy: &Policy, case: &Case<'_>) -> bool {
-    policy.read_current || case.intention.is_some()
+    policy.read_current || case.memory.is_unsettled()
 }
 
 /// When the event of our own cover was, if this event is older.
 fn outdated(case: &Case<'_>) -> Option<jiff::Timestamp> {
-    let (_, ours) = recorded(case.standing)?;
+    let (_, ours) = recorded(case.memory)?;
     ours.filter(|ours| case.event_time.is_none_or(|this| this < *ours))
 }
 
@@ -222,25 +296,31 @@ fn at_position(
     found.map(|candidate| candidate.url.clone())
 }
 
-/// The highest Score, among the preferred format if the video has any of it. Scores are compared within
-/// one video only, since their scale is not documented; among equals the first listed wins.
+/// The highest Score of at least the minimum, among the preferred format if the video has any of it.
+/// Scores are compared within one video only, since their scale is not documented; among equals the first
+/// listed wins.
 fn intelligent(
     images: &[IntelligentImage],
-    format: Option<ImageFormat>,
+    policy: &Policy,
     trace: &mut Vec<String>,
 ) -> Option<CoverUrl> {
-    let preferred = |image: &&IntelligentImage| format.is_none_or(|format| image.format == format);
-    let any_preferred = images.iter().any(|image| preferred(&image));
-    let best =
-        images.iter().filter(|image| !any_preferred || preferred(image)).reduce(|best, image| {
-            match image.score > best.score || best.score.is_nan() {
-                true => image,
-                false => best,
-            }
-        });
+    let good = || images.iter().filter(|image| image.score >= policy.minimum_score);
+    let preferred = |image: &&IntelligentImage| policy.format.is_none_or(|it| image.format == it);
+    let any_preferred = good().any(|image| preferred(&image));
+    let best = good().filter(|image| !any_preferred || preferred(image)).reduce(|best, image| {
+        match image.score > best.score {
+            true => image,
+            false => best,
+        }
+    });
     trace.push(match best {
         Some(image) => format!("intelligent: Score {:.2}, best of {}", image.score, images.len()),
-        None => "intelligent: the video has no smart thumbnail".into(),
+        None if images.is_empty() => "intelligent: the video has no smart thumbnail".into(),
+        None => format!(
+            "intelligent: none of {} has a Score of {} or more",
+            images.len(),
+            policy.minimum_score
+        ),
     });
     best.map(|image| image.url.clone())
 }
@@ -257,7 +337,7 @@ fn describe(owner: Owner) -> &'static str {
 }
 
 fn decided(verdict: Verdict, trace: Vec<String>) -> Step {
-    Step::Decided(Decision { verdict, trace })
+    Step::Decided(Decision { verdict, trace, provisional: false })
 }
 
 #[cfg(test)]

@@ -171,3 +171,111 @@ proptest::proptest! {
         let _ = parse(&body);
     }
 }
+
+fn change(fields: Value) -> Result<Event, ParseError> {
+    let mut event = json!({
+        "EventType": "MediaBaseChangeComplete", "EventTime": "2019-06-20T02:18:58Z",
+        "Status": "success", "MediaId": "3b46", "MediaType": "video", "OperateMode": "update",
+    });
+    event.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    parse(event.to_string().as_bytes())
+}
+
+fn cover_change(event: Result<Event, ParseError>) -> CoverChanged {
+    match event {
+        Ok(Event::CoverChanged(changed)) => changed,
+        other => panic!("expected a change of a cover, got {other:?}"),
+    }
+}
+
+#[test]
+fn a_change_of_the_cover_is_read_in_every_form() {
+    let values = json!({"OldValue": "http://h/a.jpg", "NewValue": "http://h/b.jpg"});
+    for content in [
+        // The documented sample, the documented table, and what lies between.
+        json!({"Title": "{\"NewValue\":\"t\"}", "CoverURL": values.to_string()}),
+        json!({"CoverURL": values}),
+        json!(json!({"CoverURL": values.to_string()}).to_string()),
+        json!(json!({"CoverURL": values}).to_string()),
+    ] {
+        let changed = cover_change(change(json!({"MediaContent": content})));
+        assert_eq!(changed.video.as_str(), "3b46");
+        assert_eq!(changed.change.old.as_deref(), Some("http://h/a.jpg"));
+        assert_eq!(changed.change.new.as_deref(), Some("http://h/b.jpg"));
+        assert!(!changed.change.at_upload && changed.change.at.is_some());
+    }
+    let first = json!({"CoverURL": "{\"NewValue\":\"http://h/c.jpg\"}"});
+    let given = change(json!({"OperateMode": "create", "MediaContent": first}));
+    let given = cover_change(given);
+    assert!(given.change.at_upload && given.change.old.is_none());
+}
+
+#[test]
+fn the_same_change_has_the_same_key_and_another_has_not() {
+    let at = |new: &str, time: &str| {
+        let content = json!({"CoverURL": {"NewValue": new}});
+        cover_change(change(json!({"EventTime": time, "MediaContent": content}))).key
+    };
+    let (early, late) = ("2019-06-20T02:18:58Z", "2019-06-20T02:18:59Z");
+    assert_eq!(at("http://h/a.jpg", early), at("http://h/a.jpg", early));
+    assert_ne!(at("http://h/a.jpg", early), at("http://h/a.jpg", late));
+    assert_ne!(at("http://h/a.jpg", early), at("http://h/b.jpg", early));
+}
+
+#[test]
+fn a_change_of_something_else_is_nothing_and_one_that_cannot_be_read_is_an_error() {
+    let nothing = |fields| matches!(change(fields), Ok(Event::Nothing { .. }));
+    let cover = json!({"CoverURL": {"NewValue": "http://h/a.jpg"}});
+    assert!(nothing(json!({"MediaContent": {"Title": "{}"}})));
+    assert!(nothing(json!({})));
+    assert!(nothing(json!({"MediaContent": ""})));
+    assert!(nothing(json!({"MediaContent": "a description"})));
+    assert!(nothing(json!({"MediaType": "image", "MediaContent": cover})));
+    assert!(nothing(json!({"Status": "fail", "MediaContent": cover})));
+    for odd in [json!({"CoverURL": 7}), json!([cover]), json!("{\"CoverURL\": ")] {
+        let error = change(json!({"MediaContent": odd})).unwrap_err();
+        assert_eq!(error.reason().as_str(), "event.wrong-type", "{odd}");
+    }
+    let error = change(json!({"MediaId": null, "MediaContent": cover})).unwrap_err();
+    assert_eq!(error.reason().as_str(), "event.no-video-id");
+}
+
+#[test]
+fn only_the_end_of_the_whole_video_is_its_end() {
+    let deleted = |fields: Value| {
+        let mut event = json!({
+            "EventType": "DeleteMediaComplete", "EventTime": "2019-06-20T02:18:58Z",
+            "Status": "success", "MediaId": "3b46", "MediaType": "video",
+        });
+        event.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        parse(event.to_string().as_bytes()).unwrap()
+    };
+    assert!(matches!(deleted(json!({"DeleteType": "all"})), Event::Deleted(_)));
+    for other in [json!({"DeleteType": "stream"}), json!({"DeleteType": "mezzanine"}), json!({})] {
+        assert!(matches!(deleted(other), Event::Nothing { .. }));
+    }
+    let by_change = change(json!({"OperateMode": "delete"}));
+    assert!(matches!(by_change, Ok(Event::Deleted(_))));
+}
+
+#[test]
+fn a_follow_up_holds_the_event_that_it_follows() {
+    let mut event = sample();
+    event["VideoId"] = json!("v1");
+    let deadline = "2026-01-01T01:00:00Z".parse().unwrap();
+    let first = follow_up(event.to_string().as_bytes(), Turn { number: 1, deadline }).unwrap();
+    let second = follow_up(&first, Turn { number: 2, deadline }).unwrap();
+    assert_eq!(kind(&second).unwrap(), FOLLOW_UP);
+    let original = snapshots(parse(event.to_string().as_bytes()));
+    match (parse(&first), parse(&second)) {
+        (Ok(Event::FollowUp(first)), Ok(Event::FollowUp(second))) => {
+            assert_eq!((&first.ready, &second.ready), (&original, &original));
+            assert_eq!(second.turn, Turn { number: 2, deadline });
+            assert_ne!(first.key(), second.key());
+        }
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(follow_up(b"no json", Turn { number: 1, deadline }), None);
+    let broken = json!({"EventType": FOLLOW_UP, "VideoId": "v", "Number": 1}).to_string();
+    assert_eq!(parse(broken.as_bytes()).unwrap_err().reason().as_str(), "event.wrong-type");
+}

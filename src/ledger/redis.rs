@@ -1,7 +1,8 @@
 //! The ledger on Redis: one Lua script and one round trip for each transition, timed by the server's
 //! clock. Two hashes for each event share the hash tag `{VideoId}`, so a cluster keeps them together:
-//! `vod-cover:{<VideoId>}` and `vod-cover:{<VideoId>}:e:<event>`. Replication is asynchronous, so a
-//! failover may forget the newest transitions; nothing here can promise more than Redis does.
+//! `vod-cover:{<VideoId>}` and `vod-cover:{<VideoId>}:e:<event>`; a bookmark is a hash of its own.
+//! Replication is asynchronous, so a failover may forget the newest transitions; nothing here can promise
+//! more than Redis does.
 //!
 //! The user needs `+evalsha +eval +time +hget +hmget +hset +hdel +hincrby +pexpire` on `~vod-cover:*`
 //! (and `+role +info` behind Sentinel, `+cluster` for a cluster).
@@ -15,9 +16,9 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 
-use crate::cover::{Intention, Record, Standing};
+use crate::cover::{Memory, Record};
 use crate::event::VideoId;
-use crate::ledger::{Claim, Error, Key, Lease, Ledger, Owner};
+use crate::ledger::{Claim, Error, Key, Lease, Ledger, Owner, Sight};
 
 mod address;
 mod link;
@@ -82,9 +83,11 @@ pub struct RedisLedger {
     prefix: String,
     keep: String,
     claim: Transition,
-    intend: Transition,
+    remember: Transition,
     complete: Transition,
     release: Transition,
+    look: Transition,
+    bookmark: Transition,
     ping: Transition,
 }
 
@@ -121,11 +124,33 @@ impl RedisLedger {
             prefix: settings.prefix.clone(),
             keep: milliseconds(settings.keep),
             claim: transition!("claim"),
-            intend: transition!("intend"),
+            remember: transition!("remember"),
             complete: transition!("complete"),
             release: transition!("release"),
+            look: Transition::new("look", include_str!("redis/look.lua")),
+            bookmark: Transition::new("bookmark", include_str!("redis/bookmark.lua")),
             ping: Transition::new("ping", include_str!("redis/ping.lua")),
         })
+    }
+
+    fn video_key(&self, video: &VideoId) -> String {
+        format!("{}:{{{video}}}", self.prefix)
+    }
+
+    async fn run_bookmark(
+        &self,
+        step: &'static str,
+        name: &str,
+        more: &[&str],
+    ) -> Result<Option<String>, Error> {
+        let key = format!("{}:bookmark:{name}", self.prefix);
+        let arguments = [&[self.keep.as_str()], more].concat();
+        let answer = self.link.run(&self.bookmark, &[&key], &arguments).await;
+        let (_, answer) = answer.map_err(|error| refused_or_unavailable(step, error))?;
+        match <[String; 1]>::try_from(answer) {
+            Ok([text]) => Ok((!text.is_empty()).then_some(text)),
+            Err(_) => Err(odd(step)),
+        }
     }
 
     /// Runs a transition on the event's two keys. The answer is a status and what belongs to it.
@@ -137,19 +162,12 @@ impl RedisLedger {
         owner: Owner,
         more: &[&str],
     ) -> Result<(Instant, Vec<String>), Error> {
-        let video = format!("{}:{{{}}}", self.prefix, key.video);
+        let video = self.video_key(&key.video);
         let event = format!("{video}:e:{}", key.event);
         let owner = owner.0.to_string();
         let arguments = [&[owner.as_str(), self.keep.as_str()], more].concat();
         let answer = self.link.run(transition, &[&video, &event], &arguments).await;
-        answer.map_err(|error| {
-            if error.code() == Some("WRONGTYPE") {
-                let text = format!("a key of another program is in its place: {error}");
-                let source = serde_json::Error::custom(text);
-                return Error::Unreadable { video: key.video.clone(), source };
-            }
-            refused_or_unavailable(step, error)
-        })
+        answer.map_err(|error| foreign_or(step, &key.video, error))
     }
 }
 
@@ -162,10 +180,11 @@ impl Ledger for RedisLedger {
         let (sent, answer) = self.run(STEP, &self.claim, key, owner, &arguments).await?;
         match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["done", record] => Ok(Claim::Done(read(&key.video, record)?)),
+            ["outdated"] => Ok(Claim::Outdated),
             ["busy", wait] => {
                 Ok(Claim::Busy { retry_after: Duration::from_millis(number(STEP, wait)?) })
             }
-            ["held", fence, record, intention, starts] => {
+            ["held", fence, memory, starts] => {
                 let lease = Lease {
                     key: key.clone(),
                     owner,
@@ -173,19 +192,12 @@ impl Ledger for RedisLedger {
                     deadline: sent + lease,
                 };
                 let starts = u32::try_from(number(STEP, starts)?).unwrap_or(u32::MAX);
-                let stored = (|| {
-                    let record = read_some(&key.video, record)?;
-                    Ok((record, read_some(&key.video, intention)?))
-                })();
-                match stored {
-                    Ok((record, intention)) => {
-                        let standing = record.map_or(Standing::Unknown, Standing::Ours);
-                        Ok(Claim::Acquired { lease, standing, intention, starts })
-                    }
+                match read_memory(&key.video, memory) {
+                    Ok(memory) => Ok(Claim::Acquired { lease, memory, starts }),
                     Err(error) => {
                         // Nobody will work under this lease, so nobody else should wait for its end;
                         // if that fails, it ends by itself.
-                        self.release(lease).await.ok();
+                        self.release(lease, None).await.ok();
                         Err(error)
                     }
                 }
@@ -194,39 +206,70 @@ impl Ledger for RedisLedger {
         }
     }
 
-    async fn intend(
+    async fn remember(
         &self,
         lease: Lease,
-        intention: &Intention,
+        memory: &Memory,
         fresh: Duration,
     ) -> Result<Lease, Error> {
-        const STEP: &str = "announcing a write in redis";
+        const STEP: &str = "announcing an effect in redis";
         let (fence, length) = (lease.fence.to_string(), milliseconds(fresh));
-        let intention = write(STEP, intention)?;
-        let arguments = [fence.as_str(), &length, &intention];
+        let memory = write(STEP, memory)?;
+        let arguments = [fence.as_str(), &length, &memory];
         let (sent, answer) =
-            self.run(STEP, &self.intend, &lease.key, lease.owner, &arguments).await?;
+            self.run(STEP, &self.remember, &lease.key, lease.owner, &arguments).await?;
         accepted(STEP, &lease.key, &answer)?;
         Ok(Lease { deadline: sent + fresh, ..lease })
     }
 
-    async fn complete(&self, lease: Lease, record: &Record) -> Result<(), Error> {
+    async fn complete(&self, lease: Lease, record: &Record, memory: &Memory) -> Result<(), Error> {
         const STEP: &str = "storing the end of an event in redis";
         let set = if record.outcome.cover().is_some() { "1" } else { "0" };
         let (fence, newest, at) =
             (lease.fence.to_string(), newest_field(&lease.key), event_time(&lease.key));
-        let record = write(STEP, record)?;
-        let arguments = [fence.as_str(), &record, set, &newest, &at];
+        let (record, memory) = (write(STEP, record)?, write(STEP, memory)?);
+        let arguments = [fence.as_str(), &record, set, &newest, &at, &memory];
         let (_, answer) =
             self.run(STEP, &self.complete, &lease.key, lease.owner, &arguments).await?;
         accepted(STEP, &lease.key, &answer)
     }
 
-    async fn release(&self, lease: Lease) -> Result<(), Error> {
+    async fn release(&self, lease: Lease, memory: Option<&Memory>) -> Result<(), Error> {
         const STEP: &str = "freeing a video in redis";
         let fence = lease.fence.to_string();
-        let (_, answer) = self.run(STEP, &self.release, &lease.key, lease.owner, &[&fence]).await?;
+        let memory = memory.map(|memory| write(STEP, memory)).transpose()?.unwrap_or_default();
+        let arguments = [fence.as_str(), &memory];
+        let (_, answer) =
+            self.run(STEP, &self.release, &lease.key, lease.owner, &arguments).await?;
         accepted(STEP, &lease.key, &answer)
+    }
+
+    async fn look(&self, video: &VideoId) -> Result<Option<Sight>, Error> {
+        const STEP: &str = "looking at a video in redis";
+        let key = self.video_key(video);
+        let answer = self.link.run(&self.look, &[&key], &[]).await;
+        let (_, answer) = answer.map_err(|error| foreign_or(STEP, video, error))?;
+        match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["unknown"] => Ok(None),
+            ["known", fence, memory, left] => {
+                let left = number(STEP, left)?;
+                Ok(Some(Sight {
+                    memory: read_memory(video, memory)?,
+                    fence: number(STEP, fence)?,
+                    leased: (left > 0).then(|| Duration::from_millis(left)),
+                }))
+            }
+            _ => Err(odd(STEP)),
+        }
+    }
+
+    async fn bookmark(&self, name: &str) -> Result<Option<String>, Error> {
+        self.run_bookmark("reading a bookmark in redis", name, &[]).await
+    }
+
+    async fn set_bookmark(&self, name: &str, text: Option<&str>) -> Result<(), Error> {
+        let arguments = [text.unwrap_or_default()];
+        self.run_bookmark("storing a bookmark in redis", name, &arguments).await.map(|_| ())
     }
 
     async fn ping(&self) -> Result<(), Error> {
@@ -243,6 +286,14 @@ fn accepted(step: &'static str, key: &Key, answer: &[String]) -> Result<(), Erro
         [status] if status == "lost" => Err(Error::LeaseLost { video: key.video.clone() }),
         _ => Err(odd(step)),
     }
+}
+
+fn foreign_or(step: &'static str, video: &VideoId, error: RedisError) -> Error {
+    if error.code() != Some("WRONGTYPE") {
+        return refused_or_unavailable(step, error);
+    }
+    let text = format!("a key of another program is in its place: {error}");
+    Error::Unreadable { video: video.clone(), source: serde_json::Error::custom(text) }
 }
 
 fn refused_or_unavailable(step: &'static str, error: RedisError) -> Error {
@@ -297,8 +348,9 @@ fn read<T: DeserializeOwned>(video: &VideoId, text: &str) -> Result<T, Error> {
     serde_json::from_str(text).map_err(|source| Error::Unreadable { video: video.clone(), source })
 }
 
-fn read_some<T: DeserializeOwned>(video: &VideoId, text: &str) -> Result<Option<T>, Error> {
-    if text.is_empty() { Ok(None) } else { read(video, text).map(Some) }
+/// Nothing stored is nothing known.
+fn read_memory(video: &VideoId, text: &str) -> Result<Memory, Error> {
+    if text.is_empty() { Ok(Memory::default()) } else { read(video, text) }
 }
 
 #[cfg(test)]

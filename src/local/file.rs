@@ -12,8 +12,10 @@ const BUSY: Duration = Duration::from_secs(5);
 /// "vodc", so that a database of another program is not taken for ours.
 const APPLICATION: i64 = 0x766f_6463;
 const SCHEMA: &str = include_str!("schema.sql");
-/// Schemas are only ever added to; version 1 is the whole of `schema.sql`.
-const VERSION: i64 = 1;
+/// What makes the one before into the present one.
+const FROM_1: &str = include_str!("from-1.sql");
+/// The version of `schema.sql`.
+const VERSION: i64 = 2;
 
 /// Why the file cannot be used, with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -155,8 +157,13 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(bad)?;
     // Asked again under the lock: another process may have made the schema meanwhile.
-    if check(&transaction, path)? == 0 {
-        transaction.execute_batch(SCHEMA).map_err(bad)?;
+    let change = match check(&transaction, path)? {
+        0 => Some(SCHEMA),
+        1 => Some(FROM_1),
+        _ => None,
+    };
+    if let Some(change) = change {
+        transaction.execute_batch(change).map_err(bad)?;
         transaction.pragma_update(None, "application_id", APPLICATION).map_err(bad)?;
         transaction.pragma_update(None, "user_version", VERSION).map_err(bad)?;
     }

@@ -1,247 +1,19 @@
-//! The ledger on the file: the transitions of `ledger/redis/*.lua` in SQL, one job of the database's
-//! thread each. Leases are timed by the machine's monotonic clock, which its processes share and which
-//! nobody sets.
+//! The ledger on the file: the transitions of the port, one job of the database's thread each, timed by the
+//! machine's monotonic clock, which its processes share and which nobody sets. The SQL is in
+//! `transitions`.
 
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Result as SqlResult, named_params};
+use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
 use serde::de::DeserializeOwned;
 
 use super::database::PROBE;
+use super::transitions::{Answer, Claimed, Subject};
 use super::{Local, Trouble, milliseconds, now};
-use crate::cover::{Intention, Record, Standing};
+use crate::cover::{Memory, Record};
 use crate::event::VideoId;
-use crate::ledger::{Claim, Error, Key, Lease, Ledger, Owner};
-
-/// Old rows removed by one `complete` at the most, of each table: twice what it adds and more.
-const PRUNED: i64 = 8;
-
-/// A transition's subject, as it is stored.
-struct Subject {
-    video: String,
-    event: String,
-    cause: String,
-    at: Option<i64>,
-    owner: String,
-    /// Milliseconds by the machine's monotonic clock.
-    clock: i64,
-    keep: i64,
-}
-
-enum Claimed {
-    Held { fence: i64, record: Option<String>, intention: Option<String>, starts: i64 },
-    Busy { wait: i64 },
-    Done(String),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    Accepted,
-    Lost,
-}
-
-/// Called when the lock is taken: whoever held leases is gone.
-pub(super) fn end_all_leases(connection: &Connection) -> SqlResult<()> {
-    connection.execute("UPDATE video SET owner = NULL WHERE owner IS NOT NULL", [])?;
-    Ok(())
-}
-
-impl Subject {
-    fn claim(&self, connection: &Connection, length: i64) -> SqlResult<Claimed> {
-        self.forget_if_old(connection)?;
-        let event: Option<(Option<String>, Option<String>, i64)> = connection
-            .prepare_cached(
-                "SELECT done, starter, starts FROM event_done WHERE video = ?1 AND event = ?2",
-            )?
-            .query_row((&self.video, &self.event), |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })
-            .optional()?;
-        let (done, starter, starts) = event.unwrap_or_default();
-        if let Some(record) = done {
-            return Ok(Claimed::Done(record));
-        }
-
-        type Video = (Option<String>, i64, i64, Option<String>, Option<String>);
-        let video: Option<Video> = connection
-            .prepare_cached(
-                "SELECT owner, until, fence, record, intention FROM video WHERE video = ?1",
-            )?
-            .query_row([&self.video], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
-            })
-            .optional()?;
-        let (holder, until, fence, record, intention) = video.unwrap_or_default();
-        let newest: Option<i64> = connection
-            .prepare_cached("SELECT at FROM newest WHERE video = ?1 AND cause = ?2")?
-            .query_row((&self.video, &self.cause), |row| row.get(0))
-            .optional()?;
-        if let (Some(at), Some(newest), Some(record)) = (self.at, newest, &record)
-            && at < newest
-        {
-            return Ok(Claimed::Done(record.clone()));
-        }
-
-        let ours = holder.as_deref() == Some(&self.owner);
-        let held = holder.is_some() && until > self.clock;
-        if held && !ours {
-            return Ok(Claimed::Busy { wait: until - self.clock });
-        }
-        let granted = self.until(length);
-        let (granted, fence) =
-            if held { (granted.max(until), fence) } else { (granted, fence + 1) };
-        let starts =
-            if starter.as_deref() == Some(&self.owner) { starts } else { starts.saturating_add(1) };
-        connection
-            .prepare_cached(
-                "INSERT INTO event_done (video, event, starter, starts, touched)
-                 VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT DO UPDATE SET starter = ?3, starts = ?4, touched = ?5",
-            )?
-            .execute((&self.video, &self.event, &self.owner, starts, now()))?;
-        connection
-            .prepare_cached(
-                "INSERT INTO video (video, owner, until, fence, touched)
-                 VALUES (?1, ?2, ?3, ?4, ?5)
-                 ON CONFLICT DO UPDATE SET owner = ?2, until = ?3, fence = ?4, touched = ?5",
-            )?
-            .execute((&self.video, &self.owner, granted, fence, now()))?;
-        Ok(Claimed::Held { fence, record, intention, starts })
-    }
-
-    fn intend(
-        &self,
-        connection: &Connection,
-        fence: i64,
-        length: i64,
-        intention: &str,
-    ) -> SqlResult<Answer> {
-        let changed = connection
-            .prepare_cached(
-                "UPDATE video SET intention = :intention, until = max(until, :granted), touched = :now
-                 WHERE video = :video AND owner = :owner AND fence = :fence AND until > :clock",
-            )?
-            .execute(named_params! {
-                ":intention": intention,
-                ":granted": self.until(length),
-                ":now": now(),
-                ":video": self.video,
-                ":owner": self.owner,
-                ":fence": fence,
-                ":clock": self.clock,
-            })?;
-        Ok(if changed == 1 { Answer::Accepted } else { Answer::Lost })
-    }
-
-    fn complete(
-        &self,
-        connection: &Connection,
-        fence: i64,
-        record: &str,
-        set: bool,
-    ) -> SqlResult<Answer> {
-        let done_by: Option<String> = connection
-            .prepare_cached("SELECT done_by FROM event_done WHERE video = ?1 AND event = ?2")?
-            .query_row((&self.video, &self.event), |row| row.get(0))
-            .optional()?
-            .flatten();
-        if done_by.as_deref() == Some(&self.owner) {
-            return Ok(Answer::Accepted);
-        }
-        if !self.give_back(connection, fence)? {
-            return Ok(Answer::Lost);
-        }
-        connection
-            .prepare_cached(
-                "INSERT INTO event_done (video, event, starts, done, done_by, touched)
-                 VALUES (?1, ?2, 0, ?3, ?4, ?5)
-                 ON CONFLICT DO UPDATE
-                   SET starter = NULL, starts = 0, done = ?3, done_by = ?4, touched = ?5",
-            )?
-            .execute((&self.video, &self.event, record, &self.owner, now()))?;
-        if set {
-            // Whatever the events' times say, what was written last is what the video shows.
-            connection
-                .prepare_cached("UPDATE video SET record = ?2, intention = NULL WHERE video = ?1")?
-                .execute((&self.video, record))?;
-            if let Some(at) = self.at {
-                connection
-                    .prepare_cached(
-                        "INSERT INTO newest (video, cause, at) VALUES (?1, ?2, ?3)
-                         ON CONFLICT DO UPDATE SET at = max(at, ?3)",
-                    )?
-                    .execute((&self.video, &self.cause, at))?;
-            }
-        }
-        self.prune(connection)?;
-        Ok(Answer::Accepted)
-    }
-
-    fn release(&self, connection: &Connection, fence: i64) -> SqlResult<()> {
-        if self.give_back(connection, fence)? {
-            connection
-                .prepare_cached(
-                    "UPDATE event_done SET starter = NULL, starts = 0, touched = ?3
-                     WHERE video = ?1 AND event = ?2 AND done IS NULL",
-                )?
-                .execute((&self.video, &self.event, now()))?;
-        }
-        Ok(())
-    }
-
-    /// The end of a lease of this length, rounded up: the file must not grant less than the lease's
-    /// deadline says.
-    fn until(&self, length: i64) -> i64 {
-        self.clock.saturating_add(length).saturating_add(1)
-    }
-
-    /// Ends the lease, if it is the latest one of the video. It may have run out.
-    fn give_back(&self, connection: &Connection, fence: i64) -> SqlResult<bool> {
-        let changed = connection
-            .prepare_cached(
-                "UPDATE video SET owner = NULL, touched = ?4
-                 WHERE video = ?1 AND owner = ?2 AND fence = ?3",
-            )?
-            .execute((&self.video, &self.owner, fence, now()))?;
-        Ok(changed == 1)
-    }
-
-    /// What is older than `keep` counts as gone, also where no pruning came by.
-    fn forget_if_old(&self, connection: &Connection) -> SqlResult<()> {
-        let oldest = now().saturating_sub(self.keep);
-        connection
-            .prepare_cached(
-                "DELETE FROM event_done WHERE video = ?1 AND event = ?2 AND touched < ?3",
-            )?
-            .execute((&self.video, &self.event, oldest))?;
-        connection
-            .prepare_cached(
-                "DELETE FROM video WHERE video = ?1 AND touched < ?2
-                   AND (owner IS NULL OR until <= ?3)",
-            )?
-            .execute((&self.video, oldest, self.clock))?;
-        Ok(())
-    }
-
-    fn prune(&self, connection: &Connection) -> SqlResult<()> {
-        let oldest = now().saturating_sub(self.keep);
-        connection
-            .prepare_cached(
-                "DELETE FROM event_done WHERE (video, event) IN
-                   (SELECT video, event FROM event_done WHERE touched < ?1 LIMIT ?2)",
-            )?
-            .execute((oldest, PRUNED))?;
-        connection
-            .prepare_cached(
-                "DELETE FROM video WHERE video IN
-                   (SELECT video FROM video
-                    WHERE touched < ?1 AND (owner IS NULL OR until <= ?3) LIMIT ?2)",
-            )?
-            .execute((oldest, PRUNED, self.clock))?;
-        Ok(())
-    }
-}
+use crate::ledger::{Claim, Error, Key, Lease, Ledger, Owner, Sight};
 
 impl Local {
     fn keep_as_ledger(&self, step: &'static str) -> Result<Duration, Error> {
@@ -285,71 +57,130 @@ impl Ledger for Local {
             move |subject: &Subject, connection: &Connection| subject.claim(connection, length);
         let (sent, claimed) =
             self.transition("claiming a video in the file", key, owner, run).await?;
-        let (fence, record, intention, starts) = match claimed {
+        let (fence, memory, starts) = match claimed {
             Claimed::Done(record) => return Ok(Claim::Done(read(&key.video, &record)?)),
+            Claimed::Outdated => return Ok(Claim::Outdated),
             Claimed::Busy { wait } => {
                 let retry_after = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
                 return Ok(Claim::Busy { retry_after });
             }
-            Claimed::Held { fence, record, intention, starts } => {
-                (fence, record, intention, starts)
-            }
+            Claimed::Held { fence, memory, starts } => (fence, memory, starts),
         };
         let fence = u64::try_from(fence).unwrap_or_default();
         let lease = Lease { key: key.clone(), owner, fence, deadline: sent + lease };
-        let stored = (|| {
-            let record = record.map(|text| read(&key.video, &text)).transpose()?;
-            Ok((record, intention.map(|text| read(&key.video, &text)).transpose()?))
-        })();
-        match stored {
-            Ok((record, intention)) => Ok(Claim::Acquired {
-                lease,
-                standing: record.map_or(Standing::Unknown, Standing::Ours),
-                intention,
-                starts: u32::try_from(starts).unwrap_or(u32::MAX),
-            }),
+        match read_memory(&key.video, memory.as_deref()) {
+            Ok(memory) => {
+                let starts = u32::try_from(starts).unwrap_or(u32::MAX);
+                Ok(Claim::Acquired { lease, memory, starts })
+            }
             Err(error) => {
                 // Nobody will work under this lease, so nobody else should wait for its end.
-                self.release(lease).await.ok();
+                self.release(lease, None).await.ok();
                 Err(error)
             }
         }
     }
 
-    async fn intend(
+    async fn remember(
         &self,
         lease: Lease,
-        intention: &Intention,
+        memory: &Memory,
         fresh: Duration,
     ) -> Result<Lease, Error> {
-        const STEP: &str = "announcing a write in the file";
+        const STEP: &str = "announcing an effect in the file";
         let (fence, length) = (stored_fence(&lease), milliseconds(fresh));
-        let text = write(STEP, intention)?;
+        let text = write(STEP, memory)?;
         let run = move |subject: &Subject, connection: &Connection| {
-            subject.intend(connection, fence, length, &text)
+            subject.remember(connection, fence, length, &text)
         };
         let (sent, answer) = self.transition(STEP, &lease.key, lease.owner, run).await?;
         accepted(&lease.key, answer)?;
         Ok(Lease { deadline: sent + fresh, ..lease })
     }
 
-    async fn complete(&self, lease: Lease, record: &Record) -> Result<(), Error> {
+    async fn complete(&self, lease: Lease, record: &Record, memory: &Memory) -> Result<(), Error> {
         const STEP: &str = "storing the end of an event in the file";
         let (fence, set) = (stored_fence(&lease), record.outcome.cover().is_some());
-        let text = write(STEP, record)?;
+        let (record, memory) = (write(STEP, record)?, write(STEP, memory)?);
         let run = move |subject: &Subject, connection: &Connection| {
-            subject.complete(connection, fence, &text, set)
+            subject.complete(connection, fence, &record, &memory, set)
         };
         let (_, answer) = self.transition(STEP, &lease.key, lease.owner, run).await?;
         accepted(&lease.key, answer)
     }
 
-    async fn release(&self, lease: Lease) -> Result<(), Error> {
+    async fn release(&self, lease: Lease, memory: Option<&Memory>) -> Result<(), Error> {
+        const STEP: &str = "freeing a video in the file";
         let fence = stored_fence(&lease);
-        let run =
-            move |subject: &Subject, connection: &Connection| subject.release(connection, fence);
-        let step = "freeing a video in the file";
-        self.transition(step, &lease.key, lease.owner, run).await.map(|_| ())
+        let memory = memory.map(|memory| write(STEP, memory)).transpose()?;
+        let run = move |subject: &Subject, connection: &Connection| {
+            subject.release(connection, fence, memory.as_deref())
+        };
+        self.transition(STEP, &lease.key, lease.owner, run).await.map(|_| ())
+    }
+
+    async fn look(&self, video: &VideoId) -> Result<Option<Sight>, Error> {
+        const STEP: &str = "looking at a video in the file";
+        let keep = milliseconds(self.keep_as_ledger(STEP)?);
+        let name = video.as_str().to_owned();
+        let work = move |connection: &Connection| {
+            connection
+                .prepare_cached(
+                    "SELECT fence, memory, CASE WHEN owner IS NULL THEN 0 ELSE until - ?2 END
+                     FROM video WHERE video = ?1
+                       AND (touched >= ?3 OR (owner IS NOT NULL AND until > ?2))",
+                )?
+                .query_row((name, clock(), now().saturating_sub(keep)), |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+                })
+                .optional()
+        };
+        let found: Option<(i64, Option<String>, i64)> = self
+            .database
+            .call(false, work, |_| ())
+            .await
+            .map_err(|trouble| unavailable(STEP, trouble))?;
+        let Some((fence, memory, left)) = found else { return Ok(None) };
+        let left = u64::try_from(left).ok().filter(|left| *left > 0);
+        Ok(Some(Sight {
+            memory: read_memory(video, memory.as_deref())?,
+            fence: u64::try_from(fence).unwrap_or_default(),
+            leased: left.map(Duration::from_millis),
+        }))
+    }
+
+    async fn bookmark(&self, name: &str) -> Result<Option<String>, Error> {
+        const STEP: &str = "reading a bookmark in the file";
+        let keep = milliseconds(self.keep_as_ledger(STEP)?);
+        let name = name.to_owned();
+        let work = move |connection: &Connection| {
+            connection
+                .prepare_cached("SELECT text FROM bookmark WHERE name = ?1 AND touched >= ?2")?
+                .query_row((name, now().saturating_sub(keep)), |row| row.get(0))
+                .optional()
+        };
+        let found = self.database.call(false, work, |_| ()).await;
+        found.map_err(|trouble| unavailable(STEP, trouble))
+    }
+
+    async fn set_bookmark(&self, name: &str, text: Option<&str>) -> Result<(), Error> {
+        const STEP: &str = "storing a bookmark in the file";
+        self.keep_as_ledger(STEP)?;
+        let text = text.filter(|text| !text.is_empty()).map(str::to_owned);
+        let name = name.to_owned();
+        let work = move |connection: &Connection| match &text {
+            Some(text) => connection
+                .prepare_cached(
+                    "INSERT INTO bookmark (name, text, touched) VALUES (?1, ?2, ?3)
+                     ON CONFLICT DO UPDATE SET text = ?2, touched = ?3",
+                )?
+                .execute((&name, text, now())),
+            None => {
+                connection.prepare_cached("DELETE FROM bookmark WHERE name = ?1")?.execute([&name])
+            }
+        };
+        let stored = self.database.call(true, work, |_| ()).await;
+        stored.map(|_| ()).map_err(|trouble| unavailable(STEP, trouble))
     }
 
     async fn ping(&self) -> Result<(), Error> {
@@ -388,4 +219,9 @@ fn write(step: &'static str, value: &impl serde::Serialize) -> Result<String, Er
 
 fn read<T: DeserializeOwned>(video: &VideoId, text: &str) -> Result<T, Error> {
     serde_json::from_str(text).map_err(|source| Error::Unreadable { video: video.clone(), source })
+}
+
+/// Nothing stored is nothing known.
+fn read_memory(video: &VideoId, text: Option<&str>) -> Result<Memory, Error> {
+    text.map_or_else(|| Ok(Memory::default()), |text| read(video, text))
 }

@@ -104,6 +104,22 @@ pub(super) fn put_back(
     Ok(())
 }
 
+/// Puts another message in the place of one, for when `delay` (ms) has passed.
+pub(super) fn replace(
+    connection: &Connection,
+    id: i64,
+    message: &Message,
+    now: i64,
+    delay: i64,
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "UPDATE message SET name = ?2, kind = ?3, body = ?4, added = ?5 WHERE id = ?1",
+        )?
+        .execute((id, &message.id, &message.kind, &message.body[..], now))?;
+    put_back(connection, id, message, now, delay)
+}
+
 /// Moves a message to the dead letters, with what it has become.
 pub(super) fn bury(
     connection: &Connection,

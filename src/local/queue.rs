@@ -163,6 +163,9 @@ impl Queue for Local {
         let taken = work.taken.clone();
         let work = move |connection: &rusqlite::Connection| match how {
             Settlement::Done => messages::remove(connection, id),
+            Settlement::Replace { message, after } => {
+                messages::replace(connection, id, &message, now(), milliseconds(after))
+            }
             Settlement::Retry { after, counts, error } => {
                 let message = message.after_failure(counts, &error, Timestamp::now());
                 messages::put_back(connection, id, &message, now(), milliseconds(after))

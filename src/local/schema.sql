@@ -1,4 +1,4 @@
--- Version 1. Times are milliseconds since 1970 by the machine's clock unless said otherwise.
+-- Version 2. Times are milliseconds since 1970 by the machine's clock unless said otherwise.
 CREATE TABLE message (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   due INTEGER NOT NULL,
@@ -37,8 +37,8 @@ CREATE TABLE video (
   -- By the machine's monotonic clock: means nothing after its next start.
   until INTEGER NOT NULL,
   fence INTEGER NOT NULL,
-  intention TEXT,
-  record TEXT,
+  -- What is remembered of it, as JSON; see `cover::Memory`.
+  memory TEXT,
   touched INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX video_leased ON video (video) WHERE owner IS NOT NULL;
@@ -67,3 +67,9 @@ CREATE INDEX event_done_touched ON event_done (touched);
 -- One row, counted up to find out whether anything can be written.
 CREATE TABLE ping (at INTEGER NOT NULL) STRICT;
 INSERT INTO ping VALUES (0);
+
+CREATE TABLE bookmark (
+  name TEXT PRIMARY KEY,
+  text TEXT NOT NULL,
+  touched INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -108,6 +108,21 @@ impl Rabbit {
         }
     }
 
+    async fn later(
+        &self,
+        message: Message,
+        after: Duration,
+        tag: Tag,
+        held: &Held,
+    ) -> Result<(), Error> {
+        let Some(queue) = self.settings.retry_queue_for(after) else {
+            self.intake.give_back(tag, held).await;
+            let why = "queue.rabbitmq.retry_tiers is empty";
+            return Err(Error::unavailable("choosing a retry tier", why));
+        };
+        self.replace(&queue, message, None, tag, held).await
+    }
+
     async fn replace(
         &self,
         queue: &str,
@@ -154,14 +169,10 @@ impl Queue for Rabbit {
         };
         match how {
             Settlement::Done => self.acknowledge(tag, &held).await,
+            Settlement::Replace { message, after } => self.later(message, after, tag, &held).await,
             Settlement::Retry { after, counts, error } => {
-                let Some(queue) = self.settings.retry_queue_for(after) else {
-                    self.intake.give_back(tag, &held).await;
-                    let why = "queue.rabbitmq.retry_tiers is empty";
-                    return Err(Error::unavailable("choosing a retry tier", why));
-                };
                 let message = message.after_failure(counts, &error, Timestamp::now());
-                self.replace(&queue, message, None, tag, &held).await
+                self.later(message, after, tag, &held).await
             }
             Settlement::Dead { reason, error } => {
                 let now = Timestamp::now();

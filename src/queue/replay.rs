@@ -136,6 +136,9 @@ impl Queue for Replay {
         let line = delivery.tag.number;
         match how {
             Settlement::Done => {}
+            Settlement::Replace { message, after } => {
+                state.waiting.insert((Instant::now() + after, line), message);
+            }
             Settlement::Retry { after, counts, error } => {
                 let message = delivery.message.after_failure(counts, &error, Timestamp::now());
                 state.waiting.insert((Instant::now() + after, line), message);

@@ -8,11 +8,15 @@ use jiff::Timestamp;
 use tracing::info;
 use uuid::Uuid;
 
-use super::{Worker, busy};
-use crate::cover::{Case, CoverUrl, Decision, Intention, Outcome, Record, Rule, Standing};
+use super::acts::NotWritten;
+use super::{Worker, busy, unseen};
+use crate::cover::select::{self, Step};
+use crate::cover::{
+    By, Case, CoverUrl, Decision, Evidence, JobState, Memory, Outcome, Record, Rule, Write,
+};
 use crate::error::Failure;
 use crate::event::{EventKey, VideoId};
-use crate::ledger::{self, Claim, Key, Lease, Owner};
+use crate::ledger::{Claim, Key, Lease, Owner};
 use crate::vod;
 
 /// The cause of what an operator does, which no event shares.
@@ -41,17 +45,37 @@ impl Worker {
             Rule::Intelligent => Vec::new(),
             _ => self.vod.cover_snapshots(video).await?,
         };
+        let (policy, memory) = (self.policies.only(rule), Memory::default());
         let case = Case {
             candidates: &candidates,
             automatic: true,
             event_cover: None,
             event_time: None,
-            standing: &Standing::Unknown,
-            intention: None,
+            memory: &memory,
             // Nothing comes later: what cannot be seen now is not waited for.
             attempts: u32::MAX,
+            may_come: false,
         };
-        self.decide(video, &self.policies.only(rule), &case).await
+        let mut seen = Evidence::default();
+        loop {
+            match select::next(&policy, &case, &seen) {
+                Step::AskIntelligent => {
+                    let images = self.vod.list_ai_image_info(video).await?;
+                    let images = images.iter().filter_map(vod::AiImage::intelligent);
+                    seen.intelligent = Some(images.collect());
+                }
+                Step::AskCurrent => seen.current = Some(self.current(video).await?),
+                Step::Inspect(wanted) => {
+                    let findings = self.inspector.look(&wanted).await;
+                    let numbers = wanted.iter().map(|candidate| candidate.number);
+                    seen.pictures = Some(numbers.zip(findings).collect());
+                }
+                Step::TryAgain(why) => return Err(self.inspector.blame(unseen(why))),
+                // Nothing is waited for.
+                Step::Submit(_) | Step::AskJob(_) => seen.job = Some(JobState::Running),
+                Step::Decided(decision) => return Ok(decision),
+            }
+        }
     }
 
     /// Makes this the video's cover, and remembers it as the operator's choice. Waits for an event that
@@ -59,27 +83,69 @@ impl Worker {
     pub async fn choose(&self, video: &VideoId, cover: &CoverUrl) -> Result<(), Unfinished> {
         let event = EventKey(format!("{CAUSE}.{}", Uuid::new_v4()));
         let key = Key { video: video.clone(), event, cause: CAUSE.to_owned(), at: None };
-        let lease = self.claim_patiently(&key).await.map_err(Unfinished::NotSet)?;
-        let intention = Intention { cover: cover.clone(), rule: None, event: key.event.clone() };
-        let lease = self.write(&intention, lease).await.map_err(unfinished)?;
-        let record = Record {
-            outcome: Outcome::Chosen { cover: cover.clone() },
-            event: key.event,
-            event_time: None,
-            decided_at: Timestamp::now(),
+        let (lease, mut memory) = self.claim_patiently(&key).await.map_err(Unfinished::NotSet)?;
+        // What it replaces is known then, and whose it was does not matter.
+        let before = match self.current(video).await {
+            Ok(current) => current.text(),
+            Err(failure) => {
+                self.release(lease, None).await;
+                return Err(Unfinished::NotSet(failure));
+            }
         };
-        let recorded = self.ledger.complete(lease, &record).await;
+        memory.announce(Write {
+            cover: cover.clone(),
+            by: By::Operator,
+            event: key.event.clone(),
+            before,
+            over: None,
+            at: Timestamp::now(),
+            since: None,
+            made: false,
+            echoed: false,
+        });
+        let remembered = self.ledger.remember(lease, &memory, self.lease).await;
+        let lease = remembered.map_err(|error| Unfinished::NotSet(error.into()))?;
+        if let Err(NotWritten { failure, certain }) = self.write(video, cover, &lease).await {
+            if certain {
+                memory.withdraw();
+            }
+            self.release(lease, Some(&memory)).await;
+            return Err(match certain {
+                true => Unfinished::NotSet(failure),
+                false => Unfinished::Uncertain(failure),
+            });
+        }
+        memory.confirm();
+        self.keep(lease, memory, Outcome::Chosen { cover: cover.clone() }).await
+    }
+
+    /// Records what the operator did as the video's standing.
+    async fn keep(
+        &self,
+        lease: Lease,
+        mut memory: Memory,
+        outcome: Outcome,
+    ) -> Result<(), Unfinished> {
+        let event = lease.key.event.clone();
+        let decided_at = Timestamp::now();
+        let record = Record { outcome, event, event_time: None, decided_at, follow_up: None };
+        let what = match record.outcome.cover() {
+            Some(cover) => format!("the operator chose {cover}"),
+            None => "given by the operator".to_owned(),
+        };
+        memory.end(&record, &what);
+        let recorded = self.ledger.complete(lease, &record, &memory).await;
         recorded.map_err(|error| Unfinished::Unrecorded(error.into()))
     }
 
-    async fn claim_patiently(&self, key: &Key) -> Result<Lease, Failure> {
+    async fn claim_patiently(&self, key: &Key) -> Result<(Lease, Memory), Failure> {
         let (owner, until) = (Owner(Uuid::new_v4()), Instant::now() + self.lease * LEASES);
         let mut told = false;
         loop {
             match self.ledger.claim(key, owner, self.lease).await? {
-                Claim::Acquired { lease, .. } => return Ok(lease),
+                Claim::Acquired { lease, memory, .. } => return Ok((lease, memory)),
                 // Only if a clock or the ledger is badly wrong: the key is new, and has no time.
-                Claim::Done(_) => return Err(busy(&key.video, ASK_AGAIN)),
+                Claim::Done(_) | Claim::Outdated => return Err(busy(&key.video, ASK_AGAIN)),
                 Claim::Busy { retry_after } if Instant::now() > until => {
                     return Err(busy(&key.video, retry_after));
                 }
@@ -92,14 +158,5 @@ impl Worker {
                 }
             }
         }
-    }
-}
-
-/// A write whose failure leaves no doubt is one that VOD refused, or that was never announced.
-fn unfinished(failure: Failure) -> Unfinished {
-    let vod = failure.source.downcast_ref::<vod::Error>();
-    match vod.is_some_and(|error| !error.ambiguous()) || failure.source.is::<ledger::Error>() {
-        true => Unfinished::NotSet(failure),
-        false => Unfinished::Uncertain(failure),
     }
 }

@@ -127,7 +127,7 @@ async fn killed_at(cut: Cut) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_before_the_intention() {
-    killed_at(Cut::Ledger("intend")).await;
+    killed_at(Cut::Ledger("remember")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

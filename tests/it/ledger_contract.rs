@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 use tempfile::TempDir;
 use uuid::Uuid;
-use vod_cover::cover::{CoverUrl, Intention, Outcome, Record, Rule, Standing};
+use vod_cover::cover::{CoverUrl, Memory, Outcome, Record, Rule, Witness};
 use vod_cover::event::{EventKey, VideoId};
 use vod_cover::ledger::redis::RedisLedger;
 use vod_cover::ledger::{Claim, Error, Key, Lease, Ledger, Owner};
@@ -69,9 +69,10 @@ promises! {
     a_video_in_work_is_busy_for_every_other_owner
     other_videos_are_not_busy
     a_finished_event_is_done_for_everybody
-    a_set_cover_is_the_standing_of_the_next_event
-    a_cover_that_the_operator_chose_is_the_standing_and_settles_what_was_announced
-    a_kept_cover_leaves_the_standing_alone
+    what_is_remembered_comes_whole_with_the_next_claim
+    what_is_remembered_is_replaced_by_every_end_and_left_alone_by_a_release_without
+    looking_shows_what_is_known_and_changes_nothing
+    bookmarks_are_stored_replaced_and_removed
     every_transition_may_be_repeated_after_a_lost_reply
     a_second_record_by_the_same_owner_does_not_replace_the_first
     a_lease_that_ran_out_goes_to_the_next_owner_with_a_higher_fence
@@ -79,8 +80,7 @@ promises! {
     a_write_is_not_announced_under_a_lease_that_ran_out
     an_event_completes_under_a_lease_that_ran_out_and_that_nobody_took
     announcing_a_write_starts_the_lease_afresh
-    an_announced_write_is_shown_to_the_next_owner_until_a_cover_is_set
-    an_older_event_of_the_same_cause_is_done_with_the_newer_ones_record
+    an_older_event_of_the_same_cause_is_outdated
     causes_do_not_outdate_one_another
     an_event_without_a_time_is_never_outdated
     only_a_set_cover_outdates_older_events
@@ -94,8 +94,7 @@ promises! {
 async fn an_unknown_video_is_acquired_with_nothing_known_of_it(bench: Bench) {
     let before = Instant::now();
     let held = acquire(&bench, &key("e1", Some(10)), owner()).await;
-    assert_eq!(held.standing, Standing::Unknown);
-    assert_eq!(held.intention, None);
+    assert_eq!(held.memory, Memory::default());
     assert_eq!(held.starts, 1);
     assert!(held.lease.deadline >= before + LONG);
     assert!(held.lease.deadline <= Instant::now() + LONG);
@@ -111,7 +110,7 @@ async fn a_repeated_claim_is_the_same_lease_and_no_second_start(bench: Bench) {
     let _ = claim(&bench, &key, me, SHORT).await;
     run_out(SHORT).await;
     assert!(matches!(claim(&bench, &key, owner(), LONG).await, Claim::Busy { .. }));
-    let _ = bench.ledger.intend(first.lease, &intention("a", "e1"), LONG).await.unwrap();
+    let _ = bench.ledger.remember(first.lease, &memory("a"), LONG).await.unwrap();
 }
 
 async fn a_video_in_work_is_busy_for_every_other_owner(bench: Bench) {
@@ -136,41 +135,73 @@ async fn a_finished_event_is_done_for_everybody(bench: Bench) {
     let (key, me) = (key("e1", Some(10)), owner());
     let held = acquire(&bench, &key, me).await;
     let record = kept("e1", Some(10));
-    bench.ledger.complete(held.lease, &record).await.unwrap();
+    bench.ledger.complete(held.lease, &record, &memory("end")).await.unwrap();
     assert_eq!(done(claim(&bench, &key, owner(), LONG).await), record);
     assert_eq!(done(claim(&bench, &key, me, LONG).await), record);
 }
 
-async fn a_set_cover_is_the_standing_of_the_next_event(bench: Bench) {
-    let record = finish(&bench, &key("e1", Some(10)), "a").await;
+async fn what_is_remembered_comes_whole_with_the_next_claim(bench: Bench) {
+    let held = acquire(&bench, &key("e1", Some(10)), owner()).await;
+    let mut whole = memory("日本 \u{1F600} '); DROP TABLE video; -- \"\\\n\0");
+    let record = set("a", "e1", Some(10));
+    whole.end(&record, "set");
+    let lease = bench.ledger.remember(held.lease, &whole, LONG).await.unwrap();
+    bench.ledger.release(lease, None).await.unwrap();
+    let held = acquire(&bench, &key("e1", Some(10)), owner()).await;
+    assert_eq!(held.memory, whole);
+    bench.ledger.complete(held.lease, &record, &whole).await.unwrap();
     let held = acquire(&bench, &key("e2", Some(20)), owner()).await;
-    assert_eq!(held.standing, Standing::Ours(record));
-    assert_eq!(held.starts, 1);
+    assert_eq!((held.memory, held.starts), (whole, 1));
 }
 
-async fn a_cover_that_the_operator_chose_is_the_standing_and_settles_what_was_announced(
+async fn what_is_remembered_is_replaced_by_every_end_and_left_alone_by_a_release_without(
     bench: Bench,
 ) {
     finish(&bench, &key("e1", Some(10)), "a").await;
-    let held = acquire(&bench, &key("operator", None), owner()).await;
-    let announced = Intention { rule: None, ..intention("b", "operator") };
-    let lease = bench.ledger.intend(held.lease, &announced, LONG).await.unwrap();
-    bench.ledger.release(lease).await.unwrap();
-    let cut_off = acquire(&bench, &key("operator", None), owner()).await;
-    assert_eq!(cut_off.intention, Some(announced));
-    let chosen = record(Outcome::Chosen { cover: cover("b") }, "operator", None);
-    bench.ledger.complete(cut_off.lease, &chosen).await.unwrap();
-    let next = acquire(&bench, &key("e2", Some(20)), owner()).await;
-    assert_eq!(next.standing, Standing::Ours(chosen));
-    assert_eq!(next.intention, None);
+    let held = acquire(&bench, &key("e2", Some(20)), owner()).await;
+    assert_eq!(held.memory, memory("a"));
+    bench.ledger.complete(held.lease, &kept("e2", Some(20)), &memory("b")).await.unwrap();
+    let held = acquire(&bench, &key("e3", Some(30)), owner()).await;
+    assert_eq!(held.memory, memory("b"));
+    bench.ledger.release(held.lease, None).await.unwrap();
+    let held = acquire(&bench, &key("e3", Some(30)), owner()).await;
+    assert_eq!(held.memory, memory("b"));
+    bench.ledger.release(again(&held.lease), Some(&memory("c"))).await.unwrap();
+    // It is nobody's any more.
+    bench.ledger.release(held.lease, Some(&memory("late"))).await.unwrap();
+    let held = acquire(&bench, &key("e3", Some(30)), owner()).await;
+    assert_eq!((held.memory, held.starts), (memory("c"), 1));
 }
 
-async fn a_kept_cover_leaves_the_standing_alone(bench: Bench) {
-    let record = finish(&bench, &key("e1", Some(10)), "a").await;
-    let held = acquire(&bench, &key("e2", Some(20)), owner()).await;
-    bench.ledger.complete(held.lease, &kept("e2", Some(20))).await.unwrap();
-    let held = acquire(&bench, &key("e3", Some(30)), owner()).await;
-    assert_eq!(held.standing, Standing::Ours(record));
+async fn looking_shows_what_is_known_and_changes_nothing(bench: Bench) {
+    let (key, ledger) = (key("e1", None), &bench.ledger);
+    assert_eq!(ledger.look(&key.video).await.unwrap(), None);
+    let held = acquire(&bench, &key, owner()).await;
+    let sight = ledger.look(&key.video).await.unwrap().unwrap();
+    assert_eq!((sight.memory, sight.fence), (Memory::default(), held.lease.fence));
+    assert!(sight.leased.is_some_and(|left| left > Duration::ZERO && left <= LONG + 2 * SHORT));
+    ledger.complete(held.lease, &set("a", "e1", None), &memory("a")).await.unwrap();
+    for _ in 0..2 {
+        let sight = ledger.look(&key.video).await.unwrap().unwrap();
+        assert_eq!((sight.memory, sight.leased), (memory("a"), None));
+    }
+    assert_eq!(ledger.look(&video("another")).await.unwrap(), None);
+}
+
+async fn bookmarks_are_stored_replaced_and_removed(bench: Bench) {
+    let ledger = &bench.ledger;
+    assert_eq!(ledger.bookmark("a").await.unwrap(), None);
+    ledger.set_bookmark("a", Some("1")).await.unwrap();
+    ledger.set_bookmark("a b:{c}\n'", Some("other \u{1F600}")).await.unwrap();
+    ledger.set_bookmark("a", Some("2")).await.unwrap();
+    assert_eq!(ledger.bookmark("a").await.unwrap().as_deref(), Some("2"));
+    for none in [None, Some("")] {
+        ledger.set_bookmark("a", Some("3")).await.unwrap();
+        ledger.set_bookmark("a", none).await.unwrap();
+        assert_eq!(ledger.bookmark("a").await.unwrap(), None);
+    }
+    let other = ledger.bookmark("a b:{c}\n'").await.unwrap();
+    assert_eq!(other.as_deref(), Some("other \u{1F600}"));
 }
 
 async fn every_transition_may_be_repeated_after_a_lost_reply(bench: Bench) {
@@ -179,36 +210,36 @@ async fn every_transition_may_be_repeated_after_a_lost_reply(bench: Bench) {
     let held = acquire(&bench, &key, me).await.lease;
     assert_eq!(first.fence, held.fence);
 
-    let intention = intention("a", "e1");
-    let _ = bench.ledger.intend(again(&held), &intention, LONG).await.unwrap();
-    let held = bench.ledger.intend(held, &intention, LONG).await.unwrap();
+    let told = memory("a");
+    let _ = bench.ledger.remember(again(&held), &told, LONG).await.unwrap();
+    let held = bench.ledger.remember(held, &told, LONG).await.unwrap();
     assert_eq!(first.fence, held.fence);
 
-    bench.ledger.release(again(&held)).await.unwrap();
-    bench.ledger.release(held).await.unwrap();
+    bench.ledger.release(again(&held), None).await.unwrap();
+    bench.ledger.release(held, None).await.unwrap();
 
     let held = acquire(&bench, &key, me).await;
     assert_eq!((held.starts, held.lease.fence), (1, first.fence + 1));
     let record = set("a", "e1", Some(10));
-    bench.ledger.complete(again(&held.lease), &record).await.unwrap();
-    bench.ledger.complete(again(&held.lease), &record).await.unwrap();
+    bench.ledger.complete(again(&held.lease), &record, &memory("end")).await.unwrap();
+    bench.ledger.complete(again(&held.lease), &record, &memory("end")).await.unwrap();
 
     // Late ones, after somebody else has begun, neither fail nor disturb.
     let other = acquire(&bench, &self::key("e2", Some(20)), owner()).await;
-    bench.ledger.complete(again(&held.lease), &record).await.unwrap();
-    bench.ledger.release(held.lease).await.unwrap();
+    bench.ledger.complete(again(&held.lease), &record, &memory("end")).await.unwrap();
+    bench.ledger.release(held.lease, None).await.unwrap();
     assert!(matches!(
         claim(&bench, &self::key("e3", None), owner(), LONG).await,
         Claim::Busy { .. }
     ));
-    bench.ledger.complete(other.lease, &kept("e2", Some(20))).await.unwrap();
+    bench.ledger.complete(other.lease, &kept("e2", Some(20)), &memory("end")).await.unwrap();
 }
 
 async fn a_second_record_by_the_same_owner_does_not_replace_the_first(bench: Bench) {
     let key = key("e1", None);
     let held = acquire(&bench, &key, owner()).await.lease;
-    bench.ledger.complete(again(&held), &set("a", "e1", None)).await.unwrap();
-    bench.ledger.complete(held, &kept("e1", None)).await.unwrap();
+    bench.ledger.complete(again(&held), &set("a", "e1", None), &memory("end")).await.unwrap();
+    bench.ledger.complete(held, &kept("e1", None), &memory("end")).await.unwrap();
     assert_eq!(done(claim(&bench, &key, owner(), LONG).await), set("a", "e1", None));
 }
 
@@ -229,21 +260,22 @@ async fn a_stale_owner_changes_nothing(bench: Bench) {
     };
     let current = acquire_in_time(&bench, &key, owner()).await;
 
-    lost(bench.ledger.intend(again(&stale), &intention("stale", "e1"), LONG).await);
-    lost(bench.ledger.complete(again(&stale), &set("stale", "e1", Some(10))).await);
-    bench.ledger.release(again(&stale)).await.unwrap();
+    lost(bench.ledger.remember(again(&stale), &memory("stale"), LONG).await);
+    lost(bench.ledger.complete(again(&stale), &set("stale", "e1", Some(10)), &memory("end")).await);
+    bench.ledger.release(again(&stale), None).await.unwrap();
     // The right owner with the wrong fence is as stale.
     let forged = Lease { fence: current.lease.fence + 1, ..again(&current.lease) };
-    lost(bench.ledger.intend(again(&forged), &intention("stale", "e1"), LONG).await);
-    lost(bench.ledger.complete(again(&forged), &set("stale", "e1", Some(10))).await);
-    bench.ledger.release(forged).await.unwrap();
+    lost(bench.ledger.remember(again(&forged), &memory("stale"), LONG).await);
+    lost(
+        bench.ledger.complete(again(&forged), &set("stale", "e1", Some(10)), &memory("end")).await,
+    );
+    bench.ledger.release(forged, None).await.unwrap();
 
     assert!(matches!(claim(&bench, &key, owner(), LONG).await, Claim::Busy { .. }));
-    bench.ledger.complete(current.lease, &set("a", "e1", Some(10))).await.unwrap();
-    lost(bench.ledger.complete(stale, &set("stale", "e1", Some(10))).await);
+    bench.ledger.complete(current.lease, &set("a", "e1", Some(10)), &memory("end")).await.unwrap();
+    lost(bench.ledger.complete(stale, &set("stale", "e1", Some(10)), &memory("end")).await);
     let next = acquire(&bench, &self::key("e2", Some(20)), owner()).await;
-    assert_eq!(next.standing, Standing::Ours(set("a", "e1", Some(10))));
-    assert_eq!(next.intention, None);
+    assert_eq!(next.memory, memory("end"));
 }
 
 async fn a_write_is_not_announced_under_a_lease_that_ran_out(bench: Bench) {
@@ -252,9 +284,9 @@ async fn a_write_is_not_announced_under_a_lease_that_ran_out(bench: Bench) {
         panic!("not acquired")
     };
     run_out(SHORT).await;
-    lost(bench.ledger.intend(lease, &intention("a", "e1"), LONG).await);
+    lost(bench.ledger.remember(lease, &memory("a"), LONG).await);
     let next = acquire(&bench, &key("e1", None), owner()).await;
-    assert_eq!(next.intention, None);
+    assert_eq!(next.memory, Memory::default());
 }
 
 async fn an_event_completes_under_a_lease_that_ran_out_and_that_nobody_took(bench: Bench) {
@@ -263,7 +295,7 @@ async fn an_event_completes_under_a_lease_that_ran_out_and_that_nobody_took(benc
         panic!("not acquired")
     };
     run_out(SHORT).await;
-    bench.ledger.complete(lease, &set("a", "e1", None)).await.unwrap();
+    bench.ledger.complete(lease, &set("a", "e1", None), &memory("end")).await.unwrap();
     assert_eq!(done(claim(&bench, &key, owner(), LONG).await), set("a", "e1", None));
 }
 
@@ -275,58 +307,42 @@ async fn announcing_a_write_starts_the_lease_afresh(bench: Bench) {
         panic!("not acquired")
     };
     let before = Instant::now();
-    let lease = bench.ledger.intend(lease, &intention("a", "e1"), LONG).await.unwrap();
+    let lease = bench.ledger.remember(lease, &memory("a"), LONG).await.unwrap();
     assert!(lease.deadline >= before + LONG);
     run_out(length).await;
     assert!(matches!(claim(&bench, &key, owner(), LONG).await, Claim::Busy { .. }));
 }
 
-async fn an_announced_write_is_shown_to_the_next_owner_until_a_cover_is_set(bench: Bench) {
-    let announced = intention("a", "e1");
-    let lease = acquire(&bench, &key("e1", Some(10)), owner()).await.lease;
-    let lease = bench.ledger.intend(lease, &announced, LONG).await.unwrap();
-    bench.ledger.release(lease).await.unwrap();
-
-    // A record without a cover says nothing of whether the write happened.
-    let held = acquire(&bench, &key("e2", Some(20)), owner()).await;
-    assert_eq!(held.intention.as_ref(), Some(&announced));
-    bench.ledger.complete(held.lease, &kept("e2", Some(20))).await.unwrap();
-
-    let held = acquire(&bench, &key("e1", Some(10)), owner()).await;
-    assert_eq!(held.intention, Some(announced));
-    bench.ledger.complete(held.lease, &set("a", "e1", Some(10))).await.unwrap();
-
-    let held = acquire(&bench, &key("e3", Some(30)), owner()).await;
-    assert_eq!(held.intention, None);
-}
-
-async fn an_older_event_of_the_same_cause_is_done_with_the_newer_ones_record(bench: Bench) {
-    let record = finish(&bench, &key("new", Some(20)), "a").await;
-    assert_eq!(done(claim(&bench, &key("old", Some(19)), owner(), LONG).await), record);
+async fn an_older_event_of_the_same_cause_is_outdated(bench: Bench) {
+    finish(&bench, &key("new", Some(20)), "a").await;
+    outdated(claim(&bench, &key("old", Some(19)), owner(), LONG).await);
     // Also while somebody works on the video.
     let held = acquire(&bench, &key("same", Some(20)), owner()).await;
-    assert_eq!(done(claim(&bench, &key("old", Some(19)), owner(), LONG).await), record);
-    bench.ledger.release(held.lease).await.unwrap();
+    outdated(claim(&bench, &key("old", Some(19)), owner(), LONG).await);
+    bench.ledger.release(held.lease, None).await.unwrap();
 }
 
 async fn causes_do_not_outdate_one_another(bench: Bench) {
-    let record = finish(&bench, &key("new", Some(20)), "a").await;
+    finish(&bench, &key("new", Some(20)), "a").await;
     let ordered = Key { cause: "SnapshotComplete.SpecifiedTime".to_owned(), ..key("old", Some(1)) };
-    let held = acquire(&bench, &ordered, owner()).await;
-    assert_eq!(held.standing, Standing::Ours(record));
+    let _held = acquire(&bench, &ordered, owner()).await;
 }
 
 async fn an_event_without_a_time_is_never_outdated(bench: Bench) {
     finish(&bench, &key("new", Some(20)), "a").await;
     finish(&bench, &key("timeless", None), "b").await;
     // And it does not set the time back.
-    let old = claim(&bench, &key("old", Some(19)), owner(), LONG).await;
-    assert_eq!(done(old), set("b", "timeless", None));
+    outdated(claim(&bench, &key("old", Some(19)), owner(), LONG).await);
 }
 
 async fn only_a_set_cover_outdates_older_events(bench: Bench) {
-    let held = acquire(&bench, &key("new", Some(20)), owner()).await;
-    bench.ledger.complete(held.lease, &kept("new", Some(20))).await.unwrap();
+    let manual = Outcome::Manual { cover: "x".to_owned(), by: Witness::ChangeEvent };
+    let noted = Outcome::Noted { what: "x".to_owned() };
+    for (event, outcome) in [("1", manual), ("2", noted), ("3", Outcome::NoCover)] {
+        let held = acquire(&bench, &key(event, Some(20)), owner()).await;
+        let record = record(outcome, event, Some(20));
+        bench.ledger.complete(held.lease, &record, &memory("end")).await.unwrap();
+    }
     let _held = acquire(&bench, &key("old", Some(10)), owner()).await;
 }
 
@@ -341,7 +357,7 @@ async fn starts_count_what_did_not_end_and_only_that(bench: Bench) {
     }
     let held = acquire_in_time(&bench, &key, owner()).await;
     assert_eq!(held.starts, 4);
-    bench.ledger.release(held.lease).await.unwrap();
+    bench.ledger.release(held.lease, None).await.unwrap();
     assert_eq!(acquire(&bench, &key, owner()).await.starts, 1);
 }
 
@@ -349,7 +365,7 @@ async fn starts_are_counted_for_each_event(bench: Bench) {
     let _ = claim(&bench, &key("e1", None), owner(), SHORT).await;
     let held = acquire_in_time(&bench, &key("e2", None), owner()).await;
     assert_eq!(held.starts, 1);
-    bench.ledger.release(held.lease).await.unwrap();
+    bench.ledger.release(held.lease, None).await.unwrap();
     assert_eq!(acquire(&bench, &key("e1", None), owner()).await.starts, 2);
 }
 
@@ -367,7 +383,7 @@ async fn of_fifty_claims_at_once_one_wins(bench: Bench) {
             match claim.await.unwrap() {
                 Claim::Acquired { .. } => won += 1,
                 Claim::Busy { .. } => {}
-                Claim::Done(record) => panic!("{record:?}"),
+                other => panic!("{other:?}"),
             }
         }
         assert_eq!(won, 1);
@@ -400,14 +416,14 @@ async fn what_is_older_than_keep_is_forgotten() {
         // Asking does not make it younger: it is forgotten by itself.
         let held = acquire_in_time(&bench, &key, owner()).await;
         assert_eq!(held.starts, 1);
-        assert_eq!(held.standing, Standing::Unknown);
+        assert_eq!(held.memory, Memory::default());
     }
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Step {
     Claim { short: bool },
-    Intend,
+    Remember,
     Set,
     Keep,
     Release,
@@ -420,7 +436,7 @@ fn scripts() -> impl Strategy<Value = Script> {
     let step = prop_oneof![
         4 => Just(Step::Claim { short: false }),
         2 => Just(Step::Claim { short: true }),
-        2 => Just(Step::Intend),
+        2 => Just(Step::Remember),
         2 => Just(Step::Set),
         1 => Just(Step::Keep),
         2 => Just(Step::Release),
@@ -436,8 +452,7 @@ struct Model {
     holder: Option<usize>,
     expired: bool,
     fence: u64,
-    record: Option<Record>,
-    intention: Option<Intention>,
+    memory: Memory,
     newest: HashMap<String, i64>,
     events: HashMap<EventKey, ModelEvent>,
 }
@@ -455,11 +470,9 @@ impl Model {
         if let Some((_, record)) = &event.done {
             return format!("done {record:?}");
         }
-        if let (Some(at), Some(newest), Some(record)) =
-            (key.at, self.newest.get(&key.cause), &self.record)
-            && at.as_millisecond() < *newest
-        {
-            return format!("done {record:?}");
+        let newest = self.newest.get(&key.cause);
+        if key.at.zip(newest).is_some_and(|(at, newest)| at.as_millisecond() < *newest) {
+            return "outdated".to_owned();
         }
         if let Some(holder) = self.holder
             && !self.expired
@@ -475,18 +488,25 @@ impl Model {
             (event.starter, event.starts) = (Some(who), event.starts + 1);
         }
         let starts = event.starts;
-        format!("held {} {starts} {:?} {:?}", self.fence, self.record, self.intention)
+        format!("held {} {starts} {:?}", self.fence, self.memory)
     }
 
-    fn intend(&mut self, who: usize, fence: u64, intention: &Intention) -> String {
+    fn remember(&mut self, who: usize, fence: u64, memory: &Memory) -> String {
         if self.holder != Some(who) || self.fence != fence || self.expired {
             return "lost".to_owned();
         }
-        self.intention = Some(intention.clone());
+        self.memory = memory.clone();
         "ok".to_owned()
     }
 
-    fn complete(&mut self, who: usize, key: &Key, fence: u64, record: &Record) -> String {
+    fn complete(
+        &mut self,
+        who: usize,
+        key: &Key,
+        fence: u64,
+        record: &Record,
+        memory: &Memory,
+    ) -> String {
         let event = self.events.entry(key.event.clone()).or_default();
         if event.done.as_ref().is_some_and(|(by, _)| *by == who) {
             return "ok".to_owned();
@@ -496,19 +516,18 @@ impl Model {
         }
         *event = ModelEvent { done: Some((who, record.clone())), ..ModelEvent::default() };
         self.holder = None;
-        if record.outcome.cover().is_some() {
-            (self.record, self.intention) = (Some(record.clone()), None);
-            if let Some(at) = key.at {
-                let newest = self.newest.entry(key.cause.clone()).or_insert(i64::MIN);
-                *newest = at.as_millisecond().max(*newest);
-            }
+        self.memory = memory.clone();
+        if let Some(at) = key.at.filter(|_| record.outcome.cover().is_some()) {
+            let newest = self.newest.entry(key.cause.clone()).or_insert(i64::MIN);
+            *newest = at.as_millisecond().max(*newest);
         }
         "ok".to_owned()
     }
 
-    fn release(&mut self, who: usize, key: &Key, fence: u64) -> String {
+    fn release(&mut self, who: usize, key: &Key, fence: u64, memory: Option<&Memory>) -> String {
         if self.holder == Some(who) && self.fence == fence {
             self.holder = None;
+            self.memory = memory.unwrap_or(&self.memory).clone();
             let event = self.events.entry(key.event.clone()).or_default();
             (event.starter, event.starts) = (None, 0);
         }
@@ -551,13 +570,10 @@ async fn play(bench: &Bench, script: &Script) {
                     let found = match claimed {
                         Claim::Done(record) => format!("done {record:?}"),
                         Claim::Busy { .. } => "busy".to_owned(),
-                        Claim::Acquired { lease, standing, intention, starts } => {
+                        Claim::Outdated => "outdated".to_owned(),
+                        Claim::Acquired { lease, memory, starts } => {
                             fences[who] = lease.fence;
-                            let record = match standing {
-                                Standing::Ours(record) => Some(record),
-                                Standing::Unknown => None,
-                            };
-                            format!("held {} {starts} {record:?} {intention:?}", lease.fence)
+                            format!("held {} {starts} {memory:?}", lease.fence)
                         }
                     };
                     if short {
@@ -565,10 +581,10 @@ async fn play(bench: &Bench, script: &Script) {
                     }
                     (model.claim(who, &key, short), found)
                 }
-                Step::Intend => {
-                    let intention = intention(&name, &key.event.0);
-                    let expected = model.intend(who, lease.fence, &intention);
-                    let found = bench.ledger.intend(again(&lease), &intention, LONG).await;
+                Step::Remember => {
+                    let told = memory(&name);
+                    let expected = model.remember(who, lease.fence, &told);
+                    let found = bench.ledger.remember(again(&lease), &told, LONG).await;
                     (expected, answer(found.map(|_| ())))
                 }
                 Step::Set | Step::Keep => {
@@ -576,12 +592,16 @@ async fn play(bench: &Bench, script: &Script) {
                         Step::Set => set(&name, &key.event.0, None),
                         _ => kept(&key.event.0, None),
                     };
-                    let expected = model.complete(who, &key, lease.fence, &record);
-                    (expected, answer(bench.ledger.complete(again(&lease), &record).await))
+                    let told = memory(&name);
+                    let expected = model.complete(who, &key, lease.fence, &record, &told);
+                    let found = bench.ledger.complete(again(&lease), &record, &told).await;
+                    (expected, answer(found))
                 }
                 Step::Release => {
-                    let expected = model.release(who, &key, lease.fence);
-                    (expected, answer(bench.ledger.release(again(&lease)).await))
+                    let told = (number % 2 == 0).then(|| memory(&name));
+                    let expected = model.release(who, &key, lease.fence, told.as_ref());
+                    let found = bench.ledger.release(again(&lease), told.as_ref()).await;
+                    (expected, answer(found))
                 }
             };
             assert_eq!(found, expected, "step {number} of {script:?}");
@@ -609,16 +629,13 @@ fn any_order_of_steps_ends_as_the_model_says_on_sqlite() {
 
 pub struct Held {
     pub lease: Lease,
-    pub standing: Standing,
-    pub intention: Option<Intention>,
+    pub memory: Memory,
     pub starts: u32,
 }
 
 fn held(claim: Claim) -> Held {
     match claim {
-        Claim::Acquired { lease, standing, intention, starts } => {
-            Held { lease, standing, intention, starts }
-        }
+        Claim::Acquired { lease, memory, starts } => Held { lease, memory, starts },
         other => panic!("not acquired: {other:?}"),
     }
 }
@@ -658,7 +675,7 @@ async fn finish(bench: &Bench, key: &Key, cover: &str) -> Record {
     let held = acquire(bench, key, owner()).await;
     let event_time = key.at.map(|at| at.as_second());
     let record = set(cover, &key.event.0, event_time);
-    bench.ledger.complete(held.lease, &record).await.unwrap();
+    bench.ledger.complete(held.lease, &record, &memory(cover)).await.unwrap();
     record
 }
 
@@ -679,6 +696,10 @@ fn done(claim: Claim) -> Record {
         Claim::Done(record) => record,
         other => panic!("not done: {other:?}"),
     }
+}
+
+fn outdated(claim: Claim) {
+    assert!(matches!(claim, Claim::Outdated), "{claim:?}");
 }
 
 /// A lease is not meant to be copied; a lost reply is repeated with the same one.
@@ -707,8 +728,11 @@ fn cover(name: &str) -> CoverUrl {
     CoverUrl::new(&format!("https://example.com/{name}.jpg")).unwrap()
 }
 
-pub fn intention(name: &str, event: &str) -> Intention {
-    Intention { cover: cover(name), rule: Some(Rule::Middle), event: EventKey(event.to_owned()) }
+/// One that differs from every other name's.
+pub fn memory(name: &str) -> Memory {
+    let mut memory = Memory::default();
+    memory.tell(Timestamp::UNIX_EPOCH, &EventKey("e".to_owned()), name);
+    memory
 }
 
 pub fn set(name: &str, event: &str, second: Option<i64>) -> Record {
@@ -725,5 +749,6 @@ fn record(outcome: Outcome, event: &str, second: Option<i64>) -> Record {
         event: EventKey(event.to_owned()),
         event_time: second.map(|second| Timestamp::from_second(second).unwrap()),
         decided_at: Timestamp::from_second(1_700_000_000).unwrap(),
+        follow_up: None,
     }
 }

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use tempfile::TempDir;
+use vod_cover::cover::{By, Outcome, Rule};
 use vod_cover::error::{Reason, chain};
+use vod_cover::event::VideoId;
 use vod_cover::ledger::{Claim, Ledger};
 use vod_cover::local::{Local, OpenError, Settings};
 use vod_cover::queue::{Delivery, Depth, Health, Message, Queue, Settlement};
 
-use crate::ledger_contract::{LONG, key, owner, set};
+use crate::ledger_contract::{LONG, key, memory, owner, set};
 use crate::queue_contract::{Place, queue_contract, take};
 
 queue_contract!(sqlite, OnFile::default());
@@ -309,12 +311,12 @@ async fn leases_end_with_the_opening_that_granted_them_and_starts_are_remembered
     };
     drop(ledger);
     let ledger = place.open();
-    assert!(ledger.complete(lease, &set("stale", "e1", Some(10))).await.is_err());
+    assert!(ledger.complete(lease, &set("stale", "e1", Some(10)), &memory("end")).await.is_err());
     let Ok(Claim::Acquired { lease, starts, .. }) = ledger.claim(&key, owner(), LONG).await else {
         panic!("not acquired")
     };
     assert_eq!((lease.fence, starts), (2, 2));
-    ledger.complete(lease, &set("a", "e1", Some(10))).await.unwrap();
+    ledger.complete(lease, &set("a", "e1", Some(10)), &memory("end")).await.unwrap();
     drop(ledger);
     let ledger = place.open();
     assert!(matches!(ledger.claim(&key, owner(), LONG).await, Ok(Claim::Done(_))));
@@ -460,7 +462,77 @@ async fn the_ledger_beside_a_worker_shares_its_leases_and_is_not_in_its_way() {
     let beside = Local::open_beside(&place.settings()).unwrap();
     assert!(matches!(claim(&beside, two).await, Claim::Busy { .. }));
     let Claim::Acquired { lease, .. } = claim(&worker, one).await else { panic!("not ours") };
-    worker.release(lease).await.unwrap();
+    worker.release(lease, None).await.unwrap();
     assert!(matches!(claim(&beside, two).await, Claim::Acquired { .. }));
     assert!(matches!(claim(&worker, one).await, Claim::Busy { .. }));
+}
+
+/// The parts of version 1 that have changed since.
+const VERSION_1: &str = "
+    CREATE TABLE video (video TEXT PRIMARY KEY, owner TEXT, until INTEGER NOT NULL,
+      fence INTEGER NOT NULL, intention TEXT, record TEXT, touched INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX video_leased ON video (video) WHERE owner IS NOT NULL;
+    CREATE INDEX video_touched ON video (touched);
+    CREATE TABLE newest (video TEXT NOT NULL REFERENCES video ON DELETE CASCADE,
+      cause TEXT NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (video, cause)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE event_done (video TEXT NOT NULL, event TEXT NOT NULL, starter TEXT,
+      starts INTEGER NOT NULL, done TEXT, done_by TEXT, touched INTEGER NOT NULL,
+      PRIMARY KEY (video, event)) STRICT, WITHOUT ROWID;
+    CREATE TABLE message (id INTEGER PRIMARY KEY, due INTEGER, delay INTEGER);
+    PRAGMA application_id = 0x766f6463;
+    PRAGMA user_version = 1;";
+
+#[tokio::test]
+async fn a_file_of_version_1_keeps_what_it_remembered() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("old.db");
+    let connection = rusqlite::Connection::open(&path).unwrap();
+    connection.execute_batch(VERSION_1).unwrap();
+    let now = jiff::Timestamp::now().as_millisecond();
+    let record = r#"{"outcome":{"outcome":"set","cover":"http://h/a.jpg","rule":"middle"},
+        "event":"e","event_time":null,"decided_at":"2026-01-01T00:00:00Z"}"#;
+    let by_rule = r#"{"cover":"http://h/b.jpg","rule":"first","event":"f"}"#;
+    let by_operator = r#"{"cover":"http://h/c.jpg","rule":null,"event":"operator.1"}"#;
+    for (video, record, intention) in [
+        ("known", Some(record), None),
+        ("both", Some(record), Some(by_rule)),
+        ("cut", None, Some(by_operator)),
+        ("none", None, None),
+    ] {
+        connection
+            .execute(
+                "INSERT INTO video (video, until, fence, record, intention, touched)
+                 VALUES (?1, 0, 3, ?2, ?3, ?4)",
+                (video, record, intention, now),
+            )
+            .unwrap();
+    }
+    drop(connection);
+    let ledger = Local::open(&Settings { path: path.clone(), keep: LONG }).unwrap();
+    let mut found = Vec::new();
+    for video in ["known", "both", "cut", "none"] {
+        let sight = ledger.look(&VideoId::new(video).unwrap()).await.unwrap().unwrap();
+        let memory = sight.memory;
+        let set = memory.outcome().and_then(Outcome::cover).map(ToString::to_string);
+        let writes = memory.writes.iter().map(|write| (write.cover.to_string(), write.by));
+        found.push((set, writes.collect::<Vec<_>>()));
+    }
+    let set = || Some("http://h/a.jpg".to_owned());
+    let by_rule = ("http://h/b.jpg".to_owned(), By::Rule(Rule::First));
+    let by_operator = ("http://h/c.jpg".to_owned(), By::Operator);
+    let expected =
+        [(set(), vec![]), (set(), vec![by_rule]), (None, vec![by_operator]), (None, vec![])];
+    assert_eq!(found, expected);
+    // Opened again, it is of the present version.
+    drop(ledger);
+    assert!(
+        Local::open(&Settings { path: path.clone(), keep: LONG })
+            .unwrap()
+            .bookmark("a")
+            .await
+            .unwrap()
+            .is_none()
+    );
 }

@@ -55,6 +55,10 @@ async fn well(_: Dependency) -> Result<(), String> {
     Ok(())
 }
 
+fn worked() -> Ending {
+    Ending { worked: true, then: None }
+}
+
 fn failure(class: Class) -> Failure {
     Failure::new(class, Reason::new("test"), "on purpose")
 }
@@ -64,7 +68,7 @@ async fn a_panic_is_one_dead_letter_and_no_more() {
     let place = Place::with(20).await;
     let handle = |message: Message| async move {
         assert!(&message.body[..] != b"7", "number seven");
-        Ok(Ending::Worked)
+        Ok(worked())
     };
     let running = place.pipeline(4).run(handle, well);
     tokio::select! {
@@ -89,7 +93,7 @@ async fn no_more_are_worked_on_at_once_than_configured() {
             highest.fetch_max(inside, Ordering::SeqCst);
             tokio::time::sleep(Duration::from_millis(5)).await;
             entered.fetch_sub(1, Ordering::SeqCst);
-            Ok(Ending::Worked)
+            Ok(worked())
         }
     };
     tokio::select! {
@@ -133,7 +137,7 @@ async fn nothing_is_dead_while_every_event_would_fail_and_all_is_done_afterwards
         async move {
             match broken {
                 true => Err(failure(Class::Misconfigured).outage_of(Dependency::Vod)),
-                false => Ok(Ending::Worked),
+                false => Ok(worked()),
             }
         }
     };
@@ -163,7 +167,7 @@ async fn stopping_finishes_what_runs_and_takes_no_more() {
     let place = Place::with(10).await;
     let handle = |_: Message| async {
         tokio::time::sleep(Duration::from_millis(100)).await;
-        Ok(Ending::Worked)
+        Ok(worked())
     };
     let running = place.pipeline(4).run(handle, well);
     let stop = async {

@@ -12,7 +12,7 @@ use vod_cover::event::EventKey;
 use vod_cover::ledger::redis::{RedisLedger, Settings};
 use vod_cover::ledger::{Claim, Error, Key, Lease, Ledger};
 
-use crate::ledger_contract::{LONG, again, intention, key, owner, set, video};
+use crate::ledger_contract::{LONG, again, key, memory, owner, set, video};
 use crate::servers::{Redis, free_port};
 use crate::wait::{SOON, eventually};
 
@@ -50,12 +50,12 @@ async fn after_a_restart_that_emptied_redis_everything_goes_on() {
     server.restart();
 
     // The scripts are gone, and so are the lease and the connection, all of which costs nobody an error.
-    lost(ledger.intend(again(&before), &intention("a", "e1"), LONG).await);
+    lost(ledger.remember(again(&before), &memory("a"), LONG).await);
     let lease = acquire(&ledger, &key).await;
-    let lease = ledger.intend(lease, &intention("a", "e1"), LONG).await.unwrap();
-    lost(ledger.complete(before, &set("stale", "e1", None)).await);
+    let lease = ledger.remember(lease, &memory("a"), LONG).await.unwrap();
+    lost(ledger.complete(before, &set("stale", "e1", None), &memory("end")).await);
     server.cli(&["SCRIPT", "FLUSH"]);
-    ledger.complete(lease, &set("a", "e1", Some(10))).await.unwrap();
+    ledger.complete(lease, &set("a", "e1", Some(10)), &memory("end")).await.unwrap();
     assert!(matches!(
         ledger.claim(&key, owner(), LONG).await,
         Ok(Claim::Done(record)) if record == set("a", "e1", Some(10))
@@ -70,8 +70,8 @@ async fn a_record_is_stored_even_if_redis_was_emptied_since_the_claim() {
     let lease = acquire(&ledger, &key).await;
     let fence = lease.fence;
     server.cli(&["FLUSHALL"]);
-    ledger.complete(again(&lease), &set("a", "e1", Some(10))).await.unwrap();
-    ledger.complete(lease, &set("a", "e1", Some(10))).await.unwrap();
+    ledger.complete(again(&lease), &set("a", "e1", Some(10)), &memory("end")).await.unwrap();
+    ledger.complete(lease, &set("a", "e1", Some(10)), &memory("end")).await.unwrap();
     assert!(matches!(ledger.claim(&key, owner(), LONG).await, Ok(Claim::Done(_))));
     assert!(acquire(&ledger, &self::key("e2", Some(20))).await.fence > fence);
 }
@@ -83,20 +83,20 @@ async fn each_transition_is_one_call_that_names_itself_on_two_keys_with_one_hash
     let key = key("e1", Some(10));
     // Teaches the scripts.
     let lease = acquire(&ledger, &key).await;
-    let lease = ledger.intend(lease, &intention("a", "e1"), LONG).await.unwrap();
-    ledger.release(lease).await.unwrap();
+    let lease = ledger.remember(lease, &memory("a"), LONG).await.unwrap();
+    ledger.release(lease, None).await.unwrap();
     let lease = acquire(&ledger, &key).await;
-    ledger.complete(lease, &set("a", "e1", Some(10))).await.unwrap();
+    ledger.complete(lease, &set("a", "e1", Some(10)), &memory("end")).await.unwrap();
     server.cli(&["CONFIG", "RESETSTAT"]);
     server.cli(&["CONFIG", "SET", "slowlog-log-slower-than", "0"]);
     server.cli(&["SLOWLOG", "RESET"]);
 
     let key = self::key("e2", Some(20));
     let lease = acquire(&ledger, &key).await;
-    let lease = ledger.intend(lease, &intention("b", "e2"), LONG).await.unwrap();
-    ledger.release(lease).await.unwrap();
+    let lease = ledger.remember(lease, &memory("b"), LONG).await.unwrap();
+    ledger.release(lease, None).await.unwrap();
     let lease = acquire(&ledger, &key).await;
-    ledger.complete(lease, &set("b", "e2", Some(20))).await.unwrap();
+    ledger.complete(lease, &set("b", "e2", Some(20)), &memory("end")).await.unwrap();
 
     let log = server.cli(&["SLOWLOG", "GET", "100"]);
     let called: Vec<&str> = log.lines().map(str::trim).collect();
@@ -110,7 +110,7 @@ async fn each_transition_is_one_call_that_names_itself_on_two_keys_with_one_hash
         names.push(called[at + 5]);
     }
     names.reverse();
-    assert_eq!(names, ["claim", "intend", "release", "claim", "complete"]);
+    assert_eq!(names, ["claim", "remember", "release", "claim", "complete"]);
     let stats = server.cli(&["INFO", "commandstats"]);
     assert!(stats.contains("cmdstat_evalsha:calls=5,"), "{stats}");
     assert!(!stats.contains("cmdstat_eval:"), "{stats}");
@@ -146,10 +146,14 @@ async fn a_user_with_the_documented_rights_can_do_everything() {
     let ledger = ledger(&format!("redis://vod:p%40ss%2Fw%3Frd@127.0.0.1:{port}"));
     ledger.ping().await.unwrap();
     let lease = acquire(&ledger, &key("e1", None)).await;
-    let lease = ledger.intend(lease, &intention("a", "e1"), LONG).await.unwrap();
-    ledger.release(lease).await.unwrap();
+    let lease = ledger.remember(lease, &memory("a"), LONG).await.unwrap();
+    ledger.release(lease, None).await.unwrap();
     let lease = acquire(&ledger, &key("e1", None)).await;
-    ledger.complete(lease, &set("a", "e1", None)).await.unwrap();
+    ledger.complete(lease, &set("a", "e1", None), &memory("end")).await.unwrap();
+    assert!(ledger.look(&key("e1", None).video).await.unwrap().is_some());
+    ledger.set_bookmark("walk", Some("here")).await.unwrap();
+    assert_eq!(ledger.bookmark("walk").await.unwrap().as_deref(), Some("here"));
+    ledger.set_bookmark("walk", None).await.unwrap();
 }
 
 #[tokio::test]
@@ -260,9 +264,9 @@ async fn what_cannot_be_read_is_the_videos_fault_and_leaves_it_free() {
     server.cli(&["SET", name, "a key of somebody else"]);
     unreadable(ledger.claim(&key("e1", None), owner(), LONG).await);
     server.cli(&["DEL", name]);
-    server.cli(&["HSET", name, "record", "{\"of\": \"a newer version\"}"]);
+    server.cli(&["HSET", name, "memory", "{\"of\": \"a newer version\"}"]);
     unreadable(ledger.claim(&key("e1", None), owner(), LONG).await);
-    server.cli(&["HDEL", name, "record"]);
+    server.cli(&["HDEL", name, "memory"]);
     let Ok(Claim::Acquired { starts: 1, .. }) = ledger.claim(&key("e1", None), owner(), LONG).await
     else {
         panic!("not free")
@@ -318,7 +322,7 @@ async fn after_a_failover_the_sentinels_name_the_new_master() {
     let ledger = ledger(&url);
     works_in_time(&ledger).await;
     let lease = acquire(&ledger, &key("e1", Some(10))).await;
-    ledger.complete(lease, &set("a", "e1", Some(10))).await.unwrap();
+    ledger.complete(lease, &set("a", "e1", Some(10)), &memory("end")).await.unwrap();
     let reached = |server: &Redis| {
         server.cli(&["-a", "secret", "--no-auth-warning", "EXISTS", "vod-cover:{7d28d2ab0e8e4a5f}"])
             == "1"
@@ -363,8 +367,8 @@ async fn a_cluster_serves_videos_of_all_its_slots() {
     for number in 0..30 {
         let key = Key { video: video(&format!("video{number}")), ..key("e1", Some(10)) };
         let lease = acquire(&ledger, &key).await;
-        let lease = ledger.intend(lease, &intention("a", "e1"), LONG).await.unwrap();
-        ledger.complete(lease, &set("a", "e1", Some(10))).await.unwrap();
+        let lease = ledger.remember(lease, &memory("a"), LONG).await.unwrap();
+        ledger.complete(lease, &set("a", "e1", Some(10)), &memory("end")).await.unwrap();
         assert!(matches!(ledger.claim(&key, owner(), LONG).await, Ok(Claim::Done(_))));
     }
     for node in &nodes {

@@ -38,6 +38,8 @@ fn worker(sim: &Simulator, ledger: Arc<dyn Ledger>) -> Worker {
         vod: Client::with_environment(&settings.vod, Environment::of(environment)).unwrap(),
         inspector: inspector(&settings),
         policies: settings.policies().unwrap(),
+        ownership: settings.ownership.clone(),
+        may_wait: true,
         lease: settings.ledger.lease,
         call: settings.vod.longest_call(),
         observer: None,
@@ -84,7 +86,7 @@ async fn an_event_that_its_process_died_of_again_and_again_is_a_dead_letter_and_
     die(&path, &snapshots(&killer), 10).await;
     let worker = worker(&sim, open(&path));
     let end = worker.handle(&Message::new(innocent, "", "")).await.unwrap();
-    assert!(matches!(end, Handled::Set | Handled::WasSet), "{end:?}");
+    assert!(matches!(end.handled, Handled::Set | Handled::WasSet), "{end:?}");
     let failure = worker.handle(&Message::new(killer, "", "")).await.unwrap_err();
     assert_eq!((failure.class, failure.reason.as_str()), (Class::Permanent, "event.crashes"));
 }

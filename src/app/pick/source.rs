@@ -9,7 +9,7 @@ use tokio::io::AsyncReadExt;
 use crate::cli;
 use crate::config::Settings;
 use crate::cover::{Candidate, CoverUrl};
-use crate::event::{self, Event, MAX_BODY, SnapshotsReady, VideoId};
+use crate::event::{self, Event, FollowUp, MAX_BODY, SnapshotsReady, VideoId};
 use crate::inspect::Source;
 
 /// Every picture is compared with every other.
@@ -146,12 +146,14 @@ async fn event_body(path: &Path) -> anyhow::Result<Option<Vec<u8>>> {
 fn event(path: &Path, body: &[u8]) -> anyhow::Result<Offer> {
     let event = event::parse(body).with_context(|| format!("{} is no event", path.display()))?;
     match event {
-        Event::Snapshots(ready) => {
+        Event::Snapshots(ready) | Event::FollowUp(FollowUp { ready, .. }) => {
             let candidates = ready.candidates.clone();
             let video = ready.video.clone();
             Ok(fetched(Origin::Event(Box::new(ready)), &video, candidates))
         }
         Event::Nothing { kind, why, .. } => bail!("this {kind} offers no pictures: {why}"),
+        Event::CoverChanged(_) => bail!("this is a change of a cover, not SnapshotComplete"),
+        Event::Deleted(_) => bail!("this says that a video was deleted, not SnapshotComplete"),
         Event::Other { kind } => bail!("this is an event of type {kind}, not SnapshotComplete"),
     }
 }

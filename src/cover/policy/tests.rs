@@ -4,7 +4,9 @@ use super::*;
 use crate::event::{Event, parse};
 
 fn policies(toml: &str) -> Result<Policies, BadPolicy> {
-    let fixed = "gate = true\npatience = 3\nmost_pictures = 24\nintelligent.format = 'any'";
+    let fixed = "gate = true\npatience = 3\nmost_pictures = 24\nintelligent.format = 'any'\n\
+        intelligent.minimum_score = 0.0\nintelligent.late = 'ignore'\nintelligent.deadline = '1h'\n\
+        intelligent.submit = false\nintelligent.template = ''";
     let settings = format!("rules = ['middle']\n{fixed}\n{toml}");
     let ownership = Ownership { read: true, overwrite_manual: false };
     Policies::new(&toml::from_str(&settings).unwrap(), &ownership)

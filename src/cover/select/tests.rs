@@ -1,5 +1,8 @@
 use super::*;
-use crate::cover::{Current, CurrentCover, Intention, Record};
+use std::time::Duration;
+
+use crate::cover::memory::Job;
+use crate::cover::{By, Current, CurrentCover, ImageFormat, Record, Witness, Write};
 use crate::event::EventKey;
 
 mod looking;
@@ -21,6 +24,10 @@ fn policy(rules: &str) -> Policy {
         name: "default".into(),
         rules: rules.split(' ').map(|rule| rule.parse().unwrap()).collect(),
         format: None,
+        minimum_score: 0.0,
+        late: Late::Ignore,
+        deadline: Duration::from_secs(3600),
+        submit: None,
         gate: false,
         patience: 3,
         most_pictures: 24,
@@ -42,8 +49,7 @@ struct Video {
     current: CurrentCover,
     /// What GetVideoInfo lists.
     snapshots: Vec<CoverUrl>,
-    standing: Standing,
-    intention: Option<Intention>,
+    memory: Memory,
     event_time: Option<jiff::Timestamp>,
 }
 
@@ -58,8 +64,7 @@ impl Video {
             event_cover: None,
             snapshots: Vec::new(),
             images: Vec::new(),
-            standing: Standing::Unknown,
-            intention: None,
+            memory: Memory::default(),
             event_time: Some("2026-01-02T00:00:00Z".parse().unwrap()),
         }
     }
@@ -70,9 +75,9 @@ impl Video {
             automatic: self.automatic,
             event_cover: self.event_cover.as_ref(),
             event_time: self.event_time,
-            standing: &self.standing,
-            intention: self.intention.as_ref(),
+            memory: &self.memory,
             attempts: 0,
+            may_come: false,
         };
         let (mut seen, mut asked) = (Evidence::default(), Vec::new());
         loop {
@@ -86,7 +91,10 @@ impl Video {
                     let (cover, snapshots) = (self.current.clone(), self.snapshots.clone());
                     assert!(seen.current.replace(Current { cover, snapshots }).is_none());
                 }
-                step @ (Step::Inspect(_) | Step::TryAgain(_)) => panic!("{step:?}"),
+                step @ (Step::Inspect(_)
+                | Step::TryAgain(_)
+                | Step::Submit(_)
+                | Step::AskJob(_)) => panic!("{step:?}"),
                 Step::Decided(decision) => return (decision.verdict, asked),
             }
         }
@@ -97,18 +105,36 @@ impl Video {
             Verdict::Set { cover, .. } | Verdict::IsSet { cover, .. } => {
                 Some(cover.path().trim_start_matches('/').to_owned())
             }
-            Verdict::Keep(_) | Verdict::NoCover => None,
+            Verdict::Keep(_) | Verdict::NoCover | Verdict::Wait => None,
         }
     }
 }
 
-fn ours(rule: &str, cover: CoverUrl, at: &str) -> Standing {
-    Standing::Ours(Record {
-        outcome: Outcome::Set { cover, rule: rule.parse().unwrap() },
-        event: EventKey("earlier".into()),
-        event_time: Some(at.parse().unwrap()),
-        decided_at: at.parse().unwrap(),
-    })
+fn remembered(outcome: Outcome, at: &str) -> Memory {
+    let (event, at): (_, jiff::Timestamp) = (EventKey("earlier".into()), at.parse().unwrap());
+    let record = Record { outcome, event, event_time: Some(at), decided_at: at, follow_up: None };
+    Memory { standing: Some(record), ..Memory::default() }
+}
+
+fn ours(rule: &str, cover: CoverUrl, at: &str) -> Memory {
+    remembered(Outcome::Set { cover, rule: rule.parse().unwrap() }, at)
+}
+
+/// A write that may or may not have happened.
+fn announced(cover: CoverUrl, by: By) -> Memory {
+    let mut memory = Memory::default();
+    memory.announce(Write {
+        cover,
+        by,
+        event: EventKey("this".into()),
+        before: None,
+        over: None,
+        at: "2026-01-02T00:00:00Z".parse().unwrap(),
+        since: None,
+        made: false,
+        echoed: false,
+    });
+    memory
 }
 
 #[test]
@@ -236,10 +262,10 @@ fn what_is_the_cover_already_is_not_written_again() {
 #[test]
 fn a_later_snapshot_event_never_downgrades_our_cover() {
     let mut video = Video::with(4);
-    video.standing = ours("intelligent", url("v/image/ai/x.png"), "2026-01-01T00:00:00Z");
+    video.memory = ours("intelligent", url("v/image/ai/x.png"), "2026-01-01T00:00:00Z");
     video.current = CurrentCover::Is(url("v/image/ai/x.png"));
     assert_eq!(video.decide(&policy("intelligent middle")).0, Verdict::Keep(Why::AsGoodAlready));
-    video.standing = ours("middle", url("c-00003.jpg"), "2026-01-01T00:00:00Z");
+    video.memory = ours("middle", url("c-00003.jpg"), "2026-01-01T00:00:00Z");
     video.current = CurrentCover::Is(url("c-00003.jpg"));
     assert_eq!(video.decide(&policy("intelligent middle")).0, Verdict::Keep(Why::AsGoodAlready));
     video.images = vec![image("v/image/ai/y.png", ImageFormat::Png, 1.0)];
@@ -250,20 +276,16 @@ fn a_later_snapshot_event_never_downgrades_our_cover() {
 fn when_the_rules_changed_the_newer_event_wins() {
     let mut video = Video::with(4);
     video.current = CurrentCover::Is(url("c-00004.jpg"));
-    video.standing = ours("last", url("c-00004.jpg"), "2026-01-01T00:00:00Z");
+    video.memory = ours("last", url("c-00004.jpg"), "2026-01-01T00:00:00Z");
     assert!(matches!(video.decide(&policy("first")).0, Verdict::Set { .. }));
-    video.standing = ours("last", url("c-00004.jpg"), "2026-01-03T00:00:00Z");
+    video.memory = ours("last", url("c-00004.jpg"), "2026-01-03T00:00:00Z");
     assert_eq!(video.decide(&policy("first")).0, Verdict::Keep(Why::NewerAlready));
 }
 
 #[test]
 fn after_a_crash_the_cover_is_read_even_if_reading_is_off() {
     let mut video = Video::with(4);
-    video.intention = Some(Intention {
-        cover: url("c-00001.jpg"),
-        rule: Some(Rule::First),
-        event: EventKey("this".into()),
-    });
+    video.memory = announced(url("c-00001.jpg"), By::Rule(Rule::First));
     let blind = Policy { read_current: false, ..policy("first") };
     video.current = CurrentCover::Is(url("c-00001.jpg"));
     let (verdict, asked) = video.decide(&blind);
@@ -278,10 +300,7 @@ fn what_the_operator_chose_is_kept_unasked_whatever_the_settings_say() {
     let mut video = Video::with(4);
     // Even VOD's own default, which is nobody's choice otherwise.
     let cover = url("c-00003.jpg");
-    video.standing = ours("first", cover.clone(), "2026-01-01T00:00:00Z");
-    if let Standing::Ours(record) = &mut video.standing {
-        record.outcome = Outcome::Chosen { cover };
-    }
+    video.memory = remembered(Outcome::Chosen { cover }, "2026-01-01T00:00:00Z");
     let greedy = Policy { overwrite_manual: true, ..policy("intelligent first") };
     let (verdict, asked) = video.decide(&greedy);
     assert_eq!((verdict, asked), (Verdict::Keep(Why::OperatorChoseIt), Vec::new()));
@@ -290,8 +309,8 @@ fn what_the_operator_chose_is_kept_unasked_whatever_the_settings_say() {
 #[test]
 fn a_choice_of_the_operator_that_was_cut_off_is_kept_if_it_took_effect() {
     let mut video = Video::with(4);
-    let (cover, event) = (url("own.png"), EventKey("operator".into()));
-    video.intention = Some(Intention { cover: cover.clone(), rule: None, event });
+    let cover = url("own.png");
+    video.memory = announced(cover.clone(), By::Operator);
     let greedy =
         Policy { overwrite_manual: true, read_current: false, ..policy("intelligent first") };
     video.current = CurrentCover::Is(cover);
@@ -321,5 +340,115 @@ fn a_cover_url_never_carries_a_signature() {
         ["", "a.jpg", "ftp://h/a", "http://", "http://u:p@h/a", "http://h/a b", "javascript:1"]
     {
         assert!(CoverUrl::new(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn what_somebody_chose_is_kept_unasked_and_so_is_a_video_that_is_gone() {
+    let mut video = Video::with(4);
+    let manual =
+        || Outcome::Manual { cover: "http://h/theirs.png".into(), by: Witness::ChangeEvent };
+    video.memory = remembered(manual(), "2026-01-01T00:00:00Z");
+    let (verdict, asked) = video.decide(&policy("intelligent first"));
+    assert_eq!((verdict, asked), (Verdict::Keep(Why::SomebodyChoseIt), Vec::new()));
+    let greedy = Policy { overwrite_manual: true, ..policy("first") };
+    assert!(matches!(video.decide(&greedy).0, Verdict::Set { .. }));
+    video.memory = remembered(Outcome::Deleted, "2026-01-01T00:00:00Z");
+    assert_eq!(video.decide(&greedy).0, Verdict::Keep(Why::Deleted));
+}
+
+#[test]
+fn vods_default_in_the_place_of_ours_was_put_there_by_somebody() {
+    let mut video = Video::with(4);
+    video.images = vec![image("v/image/ai/y.png", ImageFormat::Png, 1.0)];
+    video.memory = ours("first", url("c-00001.jpg"), "2026-01-01T00:00:00Z");
+    video.current = CurrentCover::Is(url("c-00003.jpg"));
+    assert_eq!(video.decide(&policy("intelligent first")).0, Verdict::Keep(Why::SomebodyChoseIt));
+}
+
+#[test]
+fn a_smart_thumbnail_below_the_minimum_is_passed_over() {
+    let mut video = Video::with(4);
+    video.images = vec![
+        image("v/image/ai/1.png", ImageFormat::Png, 3.0),
+        image("v/image/ai/2.gif", ImageFormat::Gif, 5.0),
+    ];
+    let rules = "intelligent first";
+    let at_least = |minimum_score| Policy { minimum_score, ..policy(rules) };
+    let chosen = |policy: &Policy| match video.decide(policy).0 {
+        Verdict::Set { rule, cover } => (rule, cover.path().to_owned()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(chosen(&at_least(4.0)), (Rule::Intelligent, "/v/image/ai/2.gif".into()));
+    assert_eq!(chosen(&at_least(5.5)).0, Rule::First);
+    // A preferred format counts among those that are good enough.
+    let png = Policy { format: Some(ImageFormat::Png), ..at_least(4.0) };
+    assert_eq!(chosen(&png).1, "/v/image/ai/2.gif");
+}
+
+/// What a video without smart thumbnails comes to, with the job in this state.
+fn late(policy: &Policy, job: Option<Job>, state: Option<JobState>, may_come: bool) -> Step {
+    let video = Video::with(4);
+    let memory = Memory { job, ..Memory::default() };
+    let case = Case {
+        candidates: &video.candidates,
+        automatic: true,
+        event_cover: None,
+        event_time: video.event_time,
+        memory: &memory,
+        attempts: 0,
+        may_come,
+    };
+    let current = Current { cover: video.current.clone(), snapshots: Vec::new() };
+    let seen = Evidence {
+        intelligent: Some(Vec::new()),
+        current: Some(current),
+        job: state,
+        ..Evidence::default()
+    };
+    next(policy, &case, &seen)
+}
+
+#[test]
+fn a_late_smart_thumbnail_is_waited_for_as_the_policy_says() {
+    let by = |late| Policy { late, ..policy("intelligent first") };
+    let end = |step| match step {
+        Step::Decided(Decision { verdict, provisional, .. }) => {
+            (matches!(verdict, Verdict::Wait), provisional)
+        }
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(end(late(&by(Late::Ignore), None, None, true)), (false, false));
+    assert_eq!(end(late(&by(Late::Provisional), None, None, true)), (false, true));
+    assert_eq!(end(late(&by(Late::Provisional), None, None, false)), (false, false));
+    assert_eq!(end(late(&by(Late::Wait), None, None, true)), (true, true));
+    assert_eq!(end(late(&by(Late::Wait), None, None, false)), (false, false));
+}
+
+#[test]
+fn a_job_is_ordered_once_and_a_failed_one_is_not_waited_for() {
+    let policy =
+        Policy { late: Late::Wait, submit: Some("template".into()), ..policy("intelligent first") };
+    let at = jiff::Timestamp::UNIX_EPOCH;
+    let job = |id: Option<&str>| Some(Job { id: id.map(str::to_owned), at });
+    assert_eq!(late(&policy, None, None, true), Step::Submit("template".into()));
+    assert_eq!(late(&policy, job(Some("7")), None, true), Step::AskJob("7".into()));
+    let waits = |step| matches!(step, Step::Decided(Decision { verdict: Verdict::Wait, .. }));
+    // It may or may not have been ordered: not a second time.
+    assert!(waits(late(&policy, job(None), None, true)));
+    assert!(waits(late(&policy, job(Some("7")), Some(JobState::Running), true)));
+    let failed = Some(JobState::Failed("no frame".into()));
+    assert!(!waits(late(&policy, job(Some("7")), failed, true)));
+    assert!(!waits(late(&policy, None, None, false)));
+}
+
+#[test]
+fn somebody_elses_cover_keeps_its_query_unless_that_expires() {
+    let kept = "http://h/a.jpg?x-oss-process=image/resize,w_100";
+    assert_eq!(CoverUrl::as_given(kept).unwrap().as_str(), kept);
+    assert_eq!(CoverUrl::as_given(kept).unwrap().path(), "/a.jpg");
+    for signed in ["auth_key=1-0-0-a", "Expires=1&Signature=x", "x-oss-signature=1"] {
+        let url = format!("http://h/a.jpg?{signed}");
+        assert_eq!(CoverUrl::as_given(&url).unwrap().as_str(), "http://h/a.jpg");
     }
 }

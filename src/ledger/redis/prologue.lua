@@ -1,5 +1,5 @@
 -- The common opening of every transition. One call is one transition: it runs whole or not at all.
---   KEYS[1]  the video's hash:  owner, until (ms), fence, intention, record, t:<cause> (ms)
+--   KEYS[1]  the video's hash:  owner, until (ms), fence, memory, t:<cause> (ms)
 --   KEYS[2]  the event's hash:  done, done_by, starts, starter
 --   ARGV[1]  the transition's name, for whoever watches the wire; ARGV[2] owner; ARGV[3] keep (ms)
 -- All times are the server's: the clocks of several workers never agree.

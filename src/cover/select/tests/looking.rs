@@ -50,9 +50,9 @@ impl Looking {
             automatic: video.automatic,
             event_cover: None,
             event_time: video.event_time,
-            standing: &video.standing,
-            intention: video.intention.as_ref(),
+            memory: &video.memory,
             attempts: self.attempts,
+            may_come: false,
         };
         let (mut seen, mut asked) = (Evidence::default(), Vec::new());
         loop {
@@ -91,7 +91,7 @@ impl Looking {
                 let mut all = self.video.candidates.iter();
                 Some((all.find(|one| one.url == cover)?.number, rule.to_string()))
             }
-            Verdict::Keep(_) | Verdict::NoCover => None,
+            Verdict::Keep(_) | Verdict::NoCover | Verdict::Wait => None,
         }
     }
 
@@ -150,7 +150,7 @@ fn pictures_are_asked_for_once_and_only_if_a_rule_gets_to_them() {
     assert_eq!(smart.end().1, ["intelligent", "current"]);
     assert_eq!(Looking::at("nth=9 keep", "90").end().1, [""; 0], "there is no ninth to look at");
     let mut outdated = Looking::at("best", "90 80");
-    outdated.video.standing = ours("last", url("c-00002.jpg"), "2026-01-03T00:00:00Z");
+    outdated.video.memory = ours("last", url("c-00002.jpg"), "2026-01-03T00:00:00Z");
     let (end, asked) = outdated.end();
     assert!(asked.is_empty(), "{asked:?}");
     let kept = Verdict::Keep(Why::NewerAlready);
@@ -201,9 +201,7 @@ fn the_least_bad_never_replaces_a_persons_choice_and_is_recognised_after_a_crash
     looking.video.current = CurrentCover::Is(url("c-00001.jpg"));
     assert_eq!(looking.decision().verdict, Verdict::Keep(Why::SomebodyChoseIt));
     let cover = url("c-00004.jpg");
-    let event = EventKey("this".into());
-    looking.video.intention =
-        Some(Intention { cover: cover.clone(), rule: Some(Rule::LeastBad), event });
+    looking.video.memory = announced(cover.clone(), By::Rule(Rule::LeastBad));
     looking.video.current = CurrentCover::Is(cover);
     let verdict = looking.decision().verdict;
     assert!(matches!(verdict, Verdict::IsSet { rule: Rule::LeastBad, .. }), "{verdict:?}");
@@ -213,9 +211,9 @@ fn the_least_bad_never_replaces_a_persons_choice_and_is_recognised_after_a_crash
 fn a_newer_event_improves_on_the_least_bad_but_not_on_the_best() {
     let mut looking = Looking::at("best", "70 80 90");
     looking.video.current = CurrentCover::Is(url("other.jpg"));
-    looking.video.standing = ours("least-bad", url("other.jpg"), "2026-01-01T00:00:00Z");
+    looking.video.memory = ours("least-bad", url("other.jpg"), "2026-01-01T00:00:00Z");
     assert_eq!(looking.chosen(), Some((3, "best".into())));
-    looking.video.standing = ours("best", url("other.jpg"), "2026-01-01T00:00:00Z");
+    looking.video.memory = ours("best", url("other.jpg"), "2026-01-01T00:00:00Z");
     assert_eq!(looking.decision().verdict, Verdict::Keep(Why::AsGoodAlready));
 }
 
@@ -404,9 +402,9 @@ fn evidence_may_lack_what_was_asked_for() {
         automatic: true,
         event_cover: None,
         event_time: None,
-        standing: &Standing::Unknown,
-        intention: None,
+        memory: &Memory::default(),
         attempts: 0,
+        may_come: false,
     };
     let seen = Evidence { pictures: Some(BTreeMap::new()), ..Evidence::default() };
     let end = next(&Policy { gate: true, ..policy("best middle") }, &case, &seen);
