@@ -17,7 +17,8 @@ use tracing::{debug, info, warn};
 use uuid::Uuid;
 
 use crate::cover::course::{Act, Course, End, Task};
-use crate::cover::policy::{Ownership, Policies};
+use crate::cover::policy::{NeedsFacts, Ownership, Policies};
+use crate::cover::select::settled;
 use crate::cover::{Memory, Outcome, Policy, Turn, Verdict};
 use crate::error::{Class, Dependency, Failure, Reason, chain};
 use crate::event::{self, CoverChanged, Event, EventKey, Gone, SnapshotsReady, VideoId};
@@ -170,8 +171,7 @@ impl Worker {
             |turn| event::FollowUp { ready: ready.clone(), turn }.key(),
         );
         let key = Key { video: ready.video.clone(), event, cause: ready.cause(), at: ready.at };
-        let policy = self.policies.of(ready);
-        let follow = |turn| self.follow_up(message?, turn, policy);
+        let follow = |turn| self.follow_up(message?, turn);
         let held = match self.claim(&key).await? {
             Claimed::Before(turn) => {
                 // The look that follows may not have been stored before a crash; if it was, it is there
@@ -181,6 +181,13 @@ impl Worker {
             }
             Claimed::Held(held) => held,
         };
+        let policy = match self.policy_for(ready, &held.memory).await {
+            Ok(policy) => policy,
+            Err(failure) => {
+                self.release(held.lease, None).await;
+                return Err(failure);
+            }
+        };
         let may_wait = self.may_wait && message.is_some();
         let task = Task::Choose { event: ready, policy, attempts, turn, may_wait };
         let course = Course::new(task, &key.event, key.at, held.memory);
@@ -189,6 +196,24 @@ impl Worker {
         let done = Done::of(&end, then);
         self.report(&key, policy, end);
         Ok(done)
+    }
+
+    /// Asks VOD about the video only if some override needs it, and its cover is not settled anyway.
+    async fn policy_for(
+        &self,
+        ready: &SnapshotsReady,
+        memory: &Memory,
+    ) -> Result<&Policy, Failure> {
+        match self.policies.of(ready, None) {
+            Ok(policy) => Ok(policy),
+            Err(NeedsFacts) if settled(self.policies.default(), memory).is_some() => {
+                Ok(self.policies.default())
+            }
+            Err(NeedsFacts) => {
+                let facts = self.vod.look_up(&ready.video).await?.facts();
+                Ok(self.policies.of(ready, Some(&facts)).unwrap_or(self.policies.default()))
+            }
+        }
     }
 
     async fn judge(&self, changed: &CoverChanged, patient: bool) -> Result<Done, Failure> {
@@ -293,14 +318,9 @@ impl Worker {
     }
 
     /// The message for the next look at a video, and when. Looks come further and further apart.
-    fn follow_up(
-        &self,
-        message: &Message,
-        turn: Turn,
-        policy: &Policy,
-    ) -> Option<(Message, Duration)> {
+    fn follow_up(&self, message: &Message, turn: Turn) -> Option<(Message, Duration)> {
         let body = Bytes::from(event::follow_up(&message.body, turn)?);
-        let step = policy.deadline / PARTS;
+        let step = self.policies.default().deadline / PARTS;
         let wait = step.saturating_mul(1 << turn.number.saturating_sub(1).min(16));
         let left = turn.deadline.duration_since(Timestamp::now());
         let left = Duration::try_from(left).unwrap_or_default();

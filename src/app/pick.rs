@@ -10,6 +10,7 @@ use tracing::warn;
 use super::{inspector, load};
 use crate::cli;
 use crate::config::Settings;
+use crate::cover::policy::NeedsFacts;
 use crate::cover::select::{self, Step};
 use crate::cover::{
     Case, CoverUrl, Current, CurrentCover, Decision, Evidence, Finding, IntelligentImage, JobState,
@@ -32,7 +33,7 @@ pub(super) use source::WrongPaths;
 pub(super) async fn pick(pick: cli::Pick) -> anyhow::Result<ExitCode> {
     let settings = load(&pick.configured)?;
     let offer = source::offer(&settings, &pick).await?;
-    let policy = policy(&settings, &offer, pick.rules)?;
+    let policy = policy(&settings, &offer, pick.rules).await?;
     let report = report(&settings, offer, &policy, pick.html.is_some()).await?;
     let shown = match pick.json {
         true => report::json(&report)?,
@@ -45,16 +46,28 @@ pub(super) async fn pick(pick: cli::Pick) -> anyhow::Result<ExitCode> {
     Ok(if report.picked.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn policy(settings: &Settings, offer: &Offer, rules: Option<Vec<Rule>>) -> anyhow::Result<Policy> {
+/// As `run` would have it, which may take asking VOD about the video.
+async fn policy(
+    settings: &Settings,
+    offer: &Offer,
+    rules: Option<Vec<Rule>>,
+) -> anyhow::Result<Policy> {
     let policies = settings.policies()?;
     Ok(match &offer.origin {
         // Whoever names files wants to know about each.
         Origin::Files => Policy {
             most_pictures: usize::MAX,
-            ..policies.trial(None, Some(rules.unwrap_or_else(|| vec![Rule::Best])))?
+            ..policies.trial(policies.default(), Some(rules.unwrap_or_else(|| vec![Rule::Best])))?
         },
-        Origin::Event(event) => policies.trial(Some(event), rules)?,
-        Origin::Video(_) => policies.trial(None, rules)?,
+        Origin::Event(event) => match policies.of(event, None) {
+            Ok(policy) => policies.trial(policy, rules)?,
+            Err(NeedsFacts) => {
+                let facts = client(settings)?.look_up(&event.video).await?.facts();
+                let policy = policies.of(event, Some(&facts)).unwrap_or(policies.default());
+                policies.trial(policy, rules)?
+            }
+        },
+        Origin::Video(_) => policies.trial(policies.default(), rules)?,
     })
 }
 

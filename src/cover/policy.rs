@@ -8,6 +8,10 @@ use serde_json::{Map, Value};
 use super::{ImageFormat, Rule};
 use crate::event::SnapshotsReady;
 
+mod conditions;
+
+pub use conditions::{Facts, NeedsFacts};
+
 /// Everything that [`super::select::next`] needs to know of the operator's wishes for one video.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
@@ -123,6 +127,15 @@ pub struct Override {
     pub extend: Map<String, Value>,
     /// Text that Extend must contain, whatever its type.
     pub extend_contains: Option<String>,
+    /// CateId or CateName of the video, as a number or text.
+    pub category: Option<Value>,
+    /// All of them must be among the video's Tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Text that Title must contain, in whatever case.
+    pub title_contains: Option<String>,
+    /// TemplateGroupId of the video.
+    pub template_group: Option<String>,
     pub rules: Vec<Rule>,
     /// Overrules `[cover] gate`.
     pub gate: Option<bool>,
@@ -138,8 +151,13 @@ pub struct Override {
 pub enum BadPolicy {
     #[error("{table} has no rules; give at least one, such as rules = [\"middle\"]")]
     NoRules { table: String },
-    #[error("{table} has no condition; give it sub_type, extend or extend_contains")]
+    #[error(
+        "{table} has no condition; give it sub_type, extend, extend_contains, category, tags, \
+         title_contains or template_group"
+    )]
     NoCondition { table: String },
+    #[error("category of {table} is neither a number nor text; give a CateId or a CateName")]
+    OddCategory { table: String },
     #[error("{table} has rules after `keep`, which always decides; remove them")]
     AfterKeep { table: String },
     #[error("{table} names `least-bad`, which always comes last by itself; remove it")]
@@ -205,8 +223,11 @@ impl Policies {
             let name = item.name.clone().unwrap_or_else(|| format!("override {}", index + 1));
             let table = format!("[[cover.override]] {name:?}");
             check_rules(&table, &item.rules)?;
-            if item.sub_type.is_none() && item.extend.is_empty() && item.extend_contains.is_none() {
+            if item.sub_type.is_none() && !item.asks_for_extend() && !item.asks_for_facts() {
                 return Err(BadPolicy::NoCondition { table });
+            }
+            if !matches!(item.category, None | Some(Value::Number(_) | Value::String(_))) {
+                return Err(BadPolicy::OddCategory { table });
             }
             let gate = item.gate.unwrap_or(settings.gate);
             let preference = item.format.unwrap_or(preference);
@@ -237,13 +258,8 @@ impl Policies {
         }
     }
 
-    /// As for one event's video, or with these rules instead; whose the current cover is does not matter.
-    pub fn trial(
-        &self,
-        event: Option<&SnapshotsReady>,
-        rules: Option<Vec<Rule>>,
-    ) -> Result<Policy, BadPolicy> {
-        let policy = event.map_or(&self.default, |event| self.of(event)).clone();
+    /// Of one event's video, or with these rules instead; whose the current cover is does not matter.
+    pub fn trial(&self, policy: &Policy, rules: Option<Vec<Rule>>) -> Result<Policy, BadPolicy> {
         let rules = rules.unwrap_or_else(|| policy.rules.clone());
         check_rules("--rules", &rules)?;
         Ok(Policy {
@@ -251,52 +267,33 @@ impl Policies {
             late: Late::Ignore,
             read_current: false,
             overwrite_manual: true,
-            ..policy
+            ..policy.clone()
         })
     }
 
-    /// The policy for one event's video.
-    pub fn of(&self, event: &SnapshotsReady) -> &Policy {
-        let matching = self.overrides.iter().find(|(conditions, _)| conditions.hold(event));
-        matching.map_or(&self.default, |(_, policy)| policy)
+    /// Where no override holds.
+    pub fn default(&self) -> &Policy {
+        &self.default
     }
-}
 
-impl Override {
-    fn hold(&self, event: &SnapshotsReady) -> bool {
-        let sub_type = event.sub_type.as_deref().unwrap_or_default();
-        self.sub_type.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(sub_type))
-            && (self.extend.is_empty() || extend_has(event.extend.as_ref(), &self.extend))
-            && self.extend_contains.as_deref().is_none_or(|text| {
-                event.extend.as_ref().is_some_and(|extend| extend_text(extend).contains(text))
-            })
+    /// Whether any override looks at Extend, which only events carry.
+    pub fn ask_for_extend(&self) -> bool {
+        self.overrides.iter().any(|(conditions, _)| conditions.asks_for_extend())
     }
-}
 
-/// Extend is documented as text; what an uploader passed as an object may arrive as either.
-fn extend_has(extend: Option<&Value>, wanted: &Map<String, Value>) -> bool {
-    let parsed;
-    let members = match extend {
-        Some(Value::Object(members)) => members,
-        Some(Value::String(text)) => match serde_json::from_str(text) {
-            Ok(Value::Object(members)) => {
-                parsed = members;
-                &parsed
+    /// The policy for one event's video: of the first override that holds.
+    pub fn of(&self, event: &SnapshotsReady, facts: Option<&Facts>) -> Result<&Policy, NeedsFacts> {
+        for (conditions, policy) in &self.overrides {
+            if !conditions.fits_event(event) {
+                continue;
             }
-            _ => return false,
-        },
-        _ => return false,
-    };
-    // 7 in the configuration also means "7" in the event, and the reverse.
-    wanted.iter().all(|(name, value)| {
-        members.get(name).is_some_and(|found| extend_text(found) == extend_text(value))
-    })
-}
-
-fn extend_text(value: &Value) -> String {
-    match value {
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+            match facts {
+                None if conditions.asks_for_facts() => return Err(NeedsFacts),
+                Some(facts) if !conditions.fits_video(facts) => {}
+                _ => return Ok(policy),
+            }
+        }
+        Ok(&self.default)
     }
 }
 

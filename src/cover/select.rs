@@ -212,7 +212,7 @@ fn settle(
 }
 
 /// Whether the matter was settled before, and how.
-fn settled(policy: &Policy, memory: &Memory) -> Option<Why> {
+pub fn settled(policy: &Policy, memory: &Memory) -> Option<Why> {
     match memory.outcome()? {
         Outcome::Chosen { .. } => Some(Why::OperatorChoseIt),
         Outcome::Manual { .. } if !policy.overwrite_manual => Some(Why::SomebodyChoseIt),

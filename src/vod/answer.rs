@@ -1,7 +1,9 @@
 //! What the client's operations return, in this program's own terms.
 
 use jiff::Timestamp;
+use serde_json::Value;
 
+use crate::cover::policy::Facts;
 use crate::cover::{CoverUrl, Current, CurrentCover, ImageFormat, IntelligentImage};
 use crate::event::{VideoId, event_time};
 use crate::vod::{Error, Operation, wire};
@@ -34,6 +36,23 @@ pub struct VideoInfo {
 }
 
 impl VideoInfo {
+    /// What a policy may ask of the video.
+    pub fn facts(&self) -> Facts {
+        Facts {
+            title: self.title.clone(),
+            tags: self.tags.clone(),
+            category_id: self.category_id.clone(),
+            category_name: self.category_name.clone(),
+            template_group: self.template_group.clone(),
+        }
+    }
+
+    /// UserData.Extend, which the video's events carry.
+    pub fn extend(&self) -> Option<Value> {
+        let mut user_data: Value = serde_json::from_str(self.user_data.as_deref()?).ok()?;
+        Some(user_data.get_mut("Extend")?.take()).filter(|extend| !extend.is_null())
+    }
+
     /// Cover and snapshots in comparable form.
     pub fn current(&self) -> Current {
         let cover = match &self.cover {

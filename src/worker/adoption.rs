@@ -22,12 +22,17 @@ impl Worker {
         // Snapshots taken anew lie somewhere else.
         let set = format!("{} {}", candidates.len(), first.url.path());
         let set: String = Sha1::digest(set).iter().map(|byte| format!("{byte:02x}")).collect();
+        // An event carries Extend; without one it takes another call.
+        let extend = match self.policies.ask_for_extend() {
+            true => self.vod.look_up(video).await?.extend(),
+            false => None,
+        };
         let ready = SnapshotsReady {
             video: video.clone(),
             key: EventKey(format!("Backfill/{set}")),
             at: None,
             sub_type: None,
-            extend: None,
+            extend,
             event_cover: None,
             automatic: true,
             candidates,

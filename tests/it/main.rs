@@ -11,6 +11,7 @@ mod looking;
 mod ownership;
 mod pick;
 mod pipeline;
+mod policy;
 mod proxy;
 mod queue_contract;
 mod rabbit;

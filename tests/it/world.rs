@@ -92,9 +92,14 @@ impl World {
 
     /// Starts `run`, and returns when it answers on its ops port.
     pub async fn run(&self, more: &[(&str, &str)]) -> Program {
+        self.run_with(&[], more).await
+    }
+
+    /// The same with more arguments.
+    pub async fn run_with(&self, arguments: &[&str], more: &[(&str, &str)]) -> Program {
         let (ops, intake) = (free_port(), free_port());
         let log = tempfile::NamedTempFile::new_in(self.directory.path()).unwrap();
-        let mut command = self.command(&["run"], more);
+        let mut command = self.command(&[&["run"], arguments].concat(), more);
         command
             .env("VOD_COVER__OPS__LISTEN", format!("127.0.0.1:{ops}"))
             .env("VOD_COVER__INTAKE__LISTEN", format!("127.0.0.1:{intake}"))
