@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::backfill::Walk;
 use crate::cli::{Cli, Command, Configured};
 use crate::config::{self, LedgerKind, LogFormat, Settings};
 use crate::cover::policy::BadPolicy;
@@ -22,6 +23,7 @@ use crate::queue::{Health, Queue};
 use crate::worker::Worker;
 use crate::{fetch, gateway, sim, telemetry, vod};
 
+mod backfill;
 mod check;
 mod demo;
 mod feed;
@@ -40,6 +42,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Publish(from) => feed::publish(&load(&from.configured)?, &from.file).await,
         Command::Replay(from) => feed::replay(&load(&from.configured)?, &from.file).await,
         Command::Set(set) => set::set(&load(&set.configured)?, set).await,
+        Command::Backfill(asked) => backfill::backfill(&load(&asked.configured)?, asked).await,
         Command::Pick(pick) => pick::pick(pick).await,
         Command::Sim(sim) => demo::simulator(sim).await,
     }
@@ -142,6 +145,27 @@ impl Parts {
             observer: None,
             suspect: tokio::sync::Mutex::default(),
             unknown: AtomicU32::default(),
+        })
+    }
+
+    /// A walk through the account, with a share of the quota of its own.
+    fn walk(
+        &self,
+        settings: &Settings,
+        filter: vod::Filter,
+        bookmark: Option<String>,
+    ) -> anyhow::Result<Walk> {
+        let client = self.vod.with_share(settings.backfill.quota_share);
+        let worker = Worker { vod: client.clone(), may_wait: false, ..self.worker(settings)? };
+        Ok(Walk {
+            worker,
+            client,
+            ledger: Arc::clone(&self.ledger),
+            filter,
+            concurrency: settings.backfill.concurrency,
+            rate: None,
+            dry_run: false,
+            bookmark,
         })
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use jiff::Timestamp;
 
 use crate::cover::{CoverUrl, Rule};
 use crate::event::VideoId;
@@ -51,6 +52,12 @@ pub enum Command {
     /// Takes the same ledger as `run`, which may be running, and no later event replaces the cover for
     /// as long as the ledger remembers it (embedded.keep, ledger.redis.keep).
     Set(Set),
+    /// Give covers to the videos that no event told of
+    ///
+    /// Walks through the account, oldest video first, and handles those whose cover nobody has decided as
+    /// `run` does, with its rules; `run` may be running. Uses backfill.quota_share of the account's quota.
+    /// Cut off, the same command goes on where it ended. Exits with 1 if a video was left behind.
+    Backfill(Backfill),
     /// Show what would be chosen, and why: every picture with its score, and every rule that was tried
     ///
     /// Takes pictures from a directory or files, with no configuration and no account, or those that an
@@ -99,6 +106,39 @@ pub struct Choice {
     /// Use what this rule finds now among the video's cover snapshots or smart thumbnails
     #[arg(long, value_name = "RULE")]
     pub rule: Option<Rule>,
+}
+
+#[derive(Debug, Args)]
+pub struct Backfill {
+    #[command(flatten)]
+    pub configured: Configured,
+    /// Videos created at this time or later: 2026-01-31 (UTC) or 2026-01-31T08:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: Option<Timestamp>,
+    /// Videos created before this time
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub until: Option<Timestamp>,
+    /// Videos of this category (CateId)
+    #[arg(long, value_name = "ID")]
+    pub category: Option<i64>,
+    /// Say which videos have a cover that nobody decided, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Videos a second at the most; without, the quota is the limit
+    #[arg(long, value_name = "RATE")]
+    pub rate: Option<f64>,
+    /// Begin at the beginning, also if an earlier walk was cut off
+    #[arg(long)]
+    pub from_start: bool,
+    /// Print one JSON object for each video that was handled, and one at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn time(text: &str) -> Result<Timestamp, String> {
+    let date = || text.parse::<jiff::civil::Date>().ok()?.in_tz("UTC").ok();
+    let time = text.parse().ok().or_else(|| Some(date()?.timestamp()));
+    time.ok_or_else(|| "give a date or a time, such as 2026-01-31 or 2026-01-31T08:00:00Z".into())
 }
 
 #[derive(Debug, Args)]

@@ -15,7 +15,7 @@ use crate::cover::policy::{self, BadPolicy, Policies};
 use crate::ledger::redis;
 use crate::picture::{self, Caps};
 use crate::queue::rabbit;
-use crate::{fetch, gateway, inspect, local, vod};
+use crate::{backfill, fetch, gateway, inspect, local, vod};
 
 mod redact;
 
@@ -39,6 +39,8 @@ pub struct Settings {
     pub ledger: Ledger,
     pub embedded: local::Settings,
     pub intake: gateway::Settings,
+    pub backfill: backfill::Settings,
+    pub reconcile: backfill::Reconcile,
     pub pipeline: Pipeline,
     pub ops: Ops,
     pub log: Log,
@@ -216,6 +218,18 @@ impl Settings {
                 self.keep(),
                 self.retries_end()
             ));
+        }
+        Ok(())
+    }
+
+    /// For what walks through the account beside live events.
+    pub fn check_shares(&self) -> Result<(), Error> {
+        let (live, walks) = (self.vod.quota_share, self.backfill.quota_share);
+        if !(walks > 0.0 && live + walks <= 1.0 + f64::EPSILON) {
+            return Err(Error::Conflict(format!(
+                "backfill.quota_share is {walks} and vod.quota_share {live}; the first must be above 0, \
+                 and both together no more than 1.0, or the account is throttled"
+            )));
         }
         Ok(())
     }

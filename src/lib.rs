@@ -16,6 +16,7 @@
 //! | [`fetch`] | pictures in, from allowed hosts and addresses only |
 //! | [`inspect`] | candidates looked at: fetched, decoded, ranked |
 //! | [`worker`] | one event, start to end; the operator's own choice |
+//! | [`backfill`] | videos whose event never came, walked to and handled like any other |
 //! | [`pipeline`] | take, bound, react, settle, pause, drain |
 //! | [`gateway`] | VOD's HTTP callbacks in |
 //! | [`ops`], [`telemetry`] | health, metrics, logs |
@@ -37,6 +38,7 @@
 //! everything.
 
 pub mod app;
+pub mod backfill;
 pub mod cli;
 pub mod config;
 pub mod cover;

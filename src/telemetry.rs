@@ -48,6 +48,10 @@ pub fn start_metrics() -> PrometheusHandle {
         "vod_cover_put_back_total",
         "Covers that somebody chose, replaced by one of our writes in the gap before it, and put back"
     );
+    describe_counter!(
+        "vod_cover_backfill_videos_total",
+        "Videos that a walk met, by what it found"
+    );
     describe_counter!("vod_cover_callbacks_total", "HTTP callbacks answered, by status");
     describe_gauge!("vod_cover_in_flight", "Messages being worked on");
     describe_gauge!("vod_cover_paused", "1 while intake is paused");
@@ -86,6 +90,11 @@ pub fn handled(kind: &str, outcome: &'static str, took: std::time::Duration) {
 /// `rule` is the operator's, so its number is bounded by the configuration.
 pub fn cover_set(rule: String) {
     counter!("vod_cover_decisions_total", "rule" => rule).increment(1);
+}
+
+/// `found` is one of the few ends that a video can have.
+pub fn backfilled(found: &'static str) {
+    counter!("vod_cover_backfill_videos_total", "found" => found).increment(1);
 }
 
 pub fn cover_put_back() {

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use super::{Parts, work};
+use crate::backfill::reconcile;
 use crate::config::{LedgerKind, QueueKind, Settings};
 use crate::error::chain;
 use crate::local::Local;
@@ -21,7 +22,7 @@ use crate::ops::{self, Watched};
 use crate::pipeline::Status;
 use crate::queue::Queue;
 use crate::queue::rabbit::Rabbit;
-use crate::vod::Environment;
+use crate::vod::{Environment, Filter};
 use crate::{gateway, telemetry};
 
 /// How long open requests may take after everything else has ended.
@@ -79,6 +80,12 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     }
     if !embedded && settings.ledger.kind == LedgerKind::Embedded {
         warn!("the ledger is a file of this machine: run one worker only, or set REDIS_URL");
+    }
+    if !settings.reconcile.every.is_zero() {
+        settings.check_shares()?;
+        let walk = parts.walk(settings, Filter::default(), None)?;
+        let (settings, stop) = (settings.reconcile.clone(), stop.clone());
+        tokio::spawn(async move { reconcile(&settings, walk, stop).await });
     }
     info!(
         queue = ?settings.queue.kind,

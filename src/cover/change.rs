@@ -78,19 +78,18 @@ impl Judging<'_> {
     /// The write of ours that this change is, if it is one that has not come back yet: rather one that
     /// fits the old value, else the oldest.
     fn echo(&self, new: &str, old: Option<&str>) -> Option<usize> {
-        // A cover that we put back has been chosen by somebody before, by an event of its own.
+        let fits = |write: &Write| match (write.before.as_deref(), old) {
+            (Some(before), Some(old)) => same(before, old),
+            (before, old) => before.is_none() && old.is_none(),
+        };
+        // A cover that we put back was chosen by somebody before, by an event of its own; times are whole
+        // seconds.
         let follows = |write: &Write| match (write.since, self.change.at) {
-            (Some(since), Some(at)) => {
-                at > since || at == since && old.is_some_and(|old| self.memory.wrote(old))
-            }
+            (Some(since), Some(at)) => at > since || at == since && fits(write),
             _ => true,
         };
         let open = |write: &Write| {
             !write.echoed && write.is(new) && write.may_be_of(self.change.at) && follows(write)
-        };
-        let fits = |write: &Write| match (write.before.as_deref(), old) {
-            (Some(before), Some(old)) => same(before, old),
-            (before, old) => before.is_none() && old.is_none(),
         };
         let writes = &self.memory.writes;
         let fitting = writes.iter().position(|write| open(write) && fits(write));

@@ -1,5 +1,6 @@
 //! One test binary: every test that needs a server, the network or the program itself.
 
+mod backfill;
 mod broker;
 mod covers;
 mod faults;
