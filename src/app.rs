@@ -26,7 +26,9 @@ use crate::{fetch, gateway, sim, telemetry, vod};
 mod backfill;
 mod check;
 mod demo;
+mod explain;
 mod feed;
+mod media;
 mod pick;
 mod run;
 mod set;
@@ -43,6 +45,8 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Replay(from) => feed::replay(&load(&from.configured)?, &from.file).await,
         Command::Set(set) => set::set(&load(&set.configured)?, set).await,
         Command::Backfill(asked) => backfill::backfill(&load(&asked.configured)?, asked).await,
+        Command::Explain(asked) => explain::explain(&load(&asked.configured)?, asked).await,
+        Command::Media(media) => media::media(&load(&media.configured)?, media).await,
         Command::Pick(pick) => pick::pick(pick).await,
         Command::Sim(sim) => demo::simulator(sim).await,
     }

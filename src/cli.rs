@@ -63,6 +63,14 @@ pub enum Command {
     /// Takes pictures from a directory or files, with no configuration and no account, or those that an
     /// event or a video offers, fetched as `run` does. Changes nothing. Exits with 1 if none is picked.
     Pick(Pick),
+    /// Say everything that is known of one video: whose its cover is, by which evidence, and what happened
+    ///
+    /// Asks VOD and the ledger, and changes nothing; `run` may be running.
+    Explain(Explain),
+    /// Bring a video into VOD with a cover from the start, and print VOD's reply
+    ///
+    /// A cover that is given here counts as somebody's choice from the first moment.
+    Media(Media),
     /// Run a simulated VOD account for trying things out and for tests
     Sim(Sim),
 }
@@ -133,6 +141,78 @@ pub struct Backfill {
     /// Print one JSON object for each video that was handled, and one at the end
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    #[command(flatten)]
+    pub configured: Configured,
+    /// The video's VideoId
+    #[arg(value_name = "VIDEO", value_parser = |text: &str| VideoId::new(text))]
+    pub video: VideoId,
+    /// Print one JSON object
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Media {
+    #[command(flatten)]
+    pub configured: Configured,
+    #[command(subcommand)]
+    pub bring: Bring,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Bring {
+    /// CreateUploadVideo: a video whose file is uploaded next, with the address and key of the reply
+    Create {
+        /// The file's name, for its extension
+        #[arg(value_name = "FILE_NAME")]
+        file_name: String,
+        #[command(flatten)]
+        about: About,
+    },
+    /// UploadMediaByURL: VOD fetches the file
+    Pull {
+        /// Where it is
+        #[arg(value_name = "URL")]
+        url: String,
+        #[command(flatten)]
+        about: About,
+    },
+    /// RegisterMedia: the file is in VOD's storage already
+    Register {
+        /// Its address there
+        #[arg(value_name = "URL")]
+        url: String,
+        #[command(flatten)]
+        about: About,
+    },
+}
+
+#[derive(Debug, Args)]
+pub struct About {
+    /// At most 128 bytes
+    #[arg(long)]
+    pub title: String,
+    /// The cover's address, without its query
+    #[arg(long, value_name = "URL", value_parser = CoverUrl::new)]
+    pub cover: Option<CoverUrl>,
+    #[arg(long)]
+    pub description: Option<String>,
+    /// At most 16, separated by commas
+    #[arg(long, value_delimiter = ',')]
+    pub tags: Vec<String>,
+    /// CateId
+    #[arg(long, value_name = "ID")]
+    pub category: Option<i64>,
+    /// TemplateGroupId
+    #[arg(long, value_name = "ID")]
+    pub template_group: Option<String>,
+    /// UserData: a JSON object, whose Extend comes back in the video's events
+    #[arg(long, value_name = "JSON")]
+    pub user_data: Option<String>,
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {

@@ -83,6 +83,8 @@ pub enum Event {
     Snapshots(SnapshotsReady),
     /// A cover was changed through VOD's API, perhaps by ourselves.
     CoverChanged(CoverChanged),
+    /// A file that VOD was told to fetch is a video now.
+    Pulled(Pulled),
     /// The whole video was deleted.
     Deleted(Gone),
     /// Our own: a smart thumbnail may have come meanwhile.
@@ -117,6 +119,20 @@ pub struct CoverChanged {
     pub video: VideoId,
     pub key: EventKey,
     pub change: CoverChange,
+}
+
+/// An UploadByURLComplete that succeeded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pulled {
+    pub video: VideoId,
+    pub key: EventKey,
+    /// JobId.
+    pub job: String,
+}
+
+/// Under which name the ledger keeps the cover that was given to a file that VOD is to fetch.
+pub fn pulled_bookmark(job: &str) -> String {
+    format!("pull {job}")
 }
 
 /// The end of a video.
@@ -197,6 +213,7 @@ pub fn parse(body: &[u8]) -> Result<Event, ParseError> {
     match kind.as_str() {
         "SnapshotComplete" => snapshots::parse(kind, fields),
         "MediaBaseChangeComplete" => changes::base_change(kind, &fields),
+        "UploadByURLComplete" => changes::pulled(kind, &fields),
         "DeleteMediaComplete" => changes::delete(kind, &fields),
         follow_up::KIND => follow_up::parse(&fields),
         _ => Ok(Event::Other { kind }),

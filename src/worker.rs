@@ -21,7 +21,7 @@ use crate::cover::policy::{NeedsFacts, Ownership, Policies};
 use crate::cover::select::settled;
 use crate::cover::{Memory, Outcome, Policy, Turn, Verdict};
 use crate::error::{Class, Dependency, Failure, Reason, chain};
-use crate::event::{self, CoverChanged, Event, EventKey, Gone, SnapshotsReady, VideoId};
+use crate::event::{self, CoverChanged, Event, EventKey, Gone, Pulled, SnapshotsReady, VideoId};
 use crate::inspect::Inspector;
 use crate::ledger::{Claim, Key, Lease, Ledger, Owner};
 use crate::queue::Message;
@@ -118,6 +118,9 @@ impl Worker {
             Ok(Event::CoverChanged(changed)) => {
                 let judged = self.judge(&changed, message.deferrals < PATIENCE).await;
                 ("MediaBaseChangeComplete".to_owned(), judged)
+            }
+            Ok(Event::Pulled(pulled)) => {
+                ("UploadByURLComplete".to_owned(), self.pulled(&pulled).await)
             }
             Ok(Event::Deleted(gone)) => {
                 ("DeleteMediaComplete".to_owned(), self.forget(&gone).await)
@@ -220,6 +223,18 @@ impl Worker {
         let CoverChanged { video, key, change } = changed;
         let overwrite = self.ownership.overwrite_manual;
         self.note(video, key, None, Task::Judge { change, patient, overwrite }).await
+    }
+
+    /// A file that VOD has fetched. If a cover was given to it, that is remembered.
+    async fn pulled(&self, pulled: &Pulled) -> Result<Done, Failure> {
+        let Pulled { video, key, job } = pulled;
+        let name = event::pulled_bookmark(job);
+        let Some(cover) = self.ledger.bookmark(&name).await? else {
+            return Ok(Handled::Nothing.into());
+        };
+        let done = self.note(video, key, None, Task::Given { cover: &cover }).await?;
+        self.ledger.set_bookmark(&name, None).await?;
+        Ok(done)
     }
 
     async fn forget(&self, gone: &Gone) -> Result<Done, Failure> {

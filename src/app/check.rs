@@ -154,6 +154,24 @@ fn intake(settings: &Settings, report: &mut Report) {
     }
 }
 
+/// Whether smart thumbnails can be ordered with it, and VOD leaves their use to us.
+async fn template(client: &vod::Client, id: &str) -> Result<String, String> {
+    let template = client.get_ai_template(id.trim()).await.map_err(|error| chain(&error))?;
+    if template.kind.as_deref().is_some_and(|kind| !kind.eq_ignore_ascii_case("AIImage")) {
+        return Err(format!("template {id} is not of type AIImage; make one that is"));
+    }
+    match template.sets_default_cover {
+        Some(false) => Ok(format!("template {id} makes smart thumbnails and sets no cover")),
+        Some(true) => Err(format!(
+            "template {id} has SetDefaultCover \"true\", so VOD would set covers by itself, also over a \
+             person's; make one with SetDefaultCover \"false\""
+        )),
+        None => {
+            Err(format!("VOD does not say whether template {id} has SetDefaultCover \"false\""))
+        }
+    }
+}
+
 async fn account(settings: &Settings, report: &mut Report) {
     let client = match vod::Client::new(&settings.vod) {
         Ok(client) => client,
@@ -163,10 +181,21 @@ async fn account(settings: &Settings, report: &mut Report) {
         let result = result.map(|()| "permitted".into()).map_err(|error| chain(&error));
         report.line(&format!("vod {operation}"), result);
     }
+    if settings.cover.intelligent.submit {
+        let result = template(&client, &settings.cover.intelligent.template).await;
+        report.line("vod GetAITemplate", result);
+    }
     report.note(
         "vod CreateUploadImage",
         "not asked, because asking leaves a picture without content; only `set --image` needs it",
     );
+    let walks = !settings.reconcile.every.is_zero();
+    if let Err(error) = settings.check_shares() {
+        match walks {
+            true => report.line("reconcile", Err(chain(&error))),
+            false => report.warn("backfill", &chain(&error)),
+        }
+    }
     if settings.vod.pace {
         let percent = settings.vod.quota_share * 100.0;
         report.line("quota", Ok(format!("this process may use {percent:.0}% of the account's")));

@@ -39,6 +39,8 @@ pub enum Task<'a> {
         /// Whether covers that somebody chose may be replaced.
         overwrite: bool,
     },
+    /// Remember that this cover was given by whoever brought the video into VOD.
+    Given { cover: &'a str },
     /// The video is gone.
     Forget,
 }
@@ -126,6 +128,11 @@ impl<'a> Course<'a> {
                 }
                 Task::Judge { change, patient, overwrite } => {
                     self.judge(change, patient, overwrite, now)
+                }
+                Task::Given { cover } => {
+                    let (cover, by) = (cover.to_owned(), Witness::MediaCommand);
+                    let what = format!("somebody chose {cover}: {by}");
+                    self.finish(Outcome::Manual { cover, by }, &what, now)
                 }
                 Task::Forget => self.finish(Outcome::Deleted, "the video was deleted", now),
             },
@@ -308,7 +315,7 @@ impl<'a> Course<'a> {
     ) -> Act {
         let since = match self.task {
             Task::Judge { change, .. } => change.at,
-            Task::Choose { .. } | Task::Forget => None,
+            Task::Choose { .. } | Task::Given { .. } | Task::Forget => None,
         };
         let announced = Write {
             cover: cover.clone(),

@@ -8,7 +8,7 @@ use sha1::{Digest, Sha1};
 use super::{Event, EventKey, Fields, ParseError, VideoId, event_time};
 use crate::cover::change::CoverChange;
 
-use super::{CoverChanged, Gone};
+use super::{CoverChanged, Gone, Pulled};
 
 /// The table says that MediaContent and its members are JSON strings; the sample nests an object whose
 /// members are JSON strings. Any mixture is read.
@@ -51,6 +51,17 @@ pub(super) fn delete(kind: String, fields: &Fields) -> Result<Event, ParseError>
         return Ok(Event::Nothing { kind, video: Some(video), why });
     }
     Ok(gone(&kind, video, fields))
+}
+
+/// UploadByURLComplete: VOD has fetched a file, and names the video that it has become.
+/// <https://www.alibabacloud.com/help/en/vod/user-guide/uploadbyurlcomplete>
+pub(super) fn pulled(kind: String, fields: &Fields) -> Result<Event, ParseError> {
+    let done = fields.text("Status").is_none_or(|text| text.eq_ignore_ascii_case("success"));
+    let (Some(job), Some(id), true) = (fields.text("JobId"), fields.text("VideoId"), done) else {
+        return Ok(Event::Nothing { kind, video: None, why: "no video has come of it" });
+    };
+    let (video, key) = (VideoId::new(id)?, EventKey(format!("{kind}/{job}")));
+    Ok(Event::Pulled(Pulled { video, key, job }))
 }
 
 type Subject = (VideoId, Option<jiff::Timestamp>);

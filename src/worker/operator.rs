@@ -12,7 +12,7 @@ use super::acts::NotWritten;
 use super::{Worker, busy, unseen};
 use crate::cover::select::{self, Step};
 use crate::cover::{
-    By, Case, CoverUrl, Decision, Evidence, JobState, Memory, Outcome, Record, Rule, Write,
+    By, Case, CoverUrl, Decision, Evidence, JobState, Memory, Outcome, Record, Rule, Witness, Write,
 };
 use crate::error::Failure;
 use crate::event::{EventKey, VideoId};
@@ -119,6 +119,16 @@ impl Worker {
         self.keep(lease, memory, Outcome::Chosen { cover: cover.clone() }).await
     }
 
+    /// Remembers that the cover was given by whoever brought the video into VOD, before any event can
+    /// tell.
+    pub async fn given(&self, video: &VideoId, cover: &CoverUrl) -> Result<(), Unfinished> {
+        let event = EventKey(format!("{CAUSE}.{}", Uuid::new_v4()));
+        let key = Key { video: video.clone(), event, cause: CAUSE.to_owned(), at: None };
+        let (lease, memory) = self.claim_patiently(&key).await.map_err(Unfinished::NotSet)?;
+        let outcome = Outcome::Manual { cover: cover.to_string(), by: Witness::MediaCommand };
+        self.keep(lease, memory, outcome).await
+    }
+
     /// Records what the operator did as the video's standing.
     async fn keep(
         &self,
@@ -129,9 +139,10 @@ impl Worker {
         let event = lease.key.event.clone();
         let decided_at = Timestamp::now();
         let record = Record { outcome, event, event_time: None, decided_at, follow_up: None };
-        let what = match record.outcome.cover() {
-            Some(cover) => format!("the operator chose {cover}"),
-            None => "given by the operator".to_owned(),
+        let what = match &record.outcome {
+            Outcome::Chosen { cover } => format!("the operator chose {cover}"),
+            Outcome::Manual { cover, by } => format!("somebody chose {cover}: {by}"),
+            _ => String::new(),
         };
         memory.end(&record, &what);
         let recorded = self.ledger.complete(lease, &record, &memory).await;

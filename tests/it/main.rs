@@ -3,6 +3,7 @@
 mod backfill;
 mod broker;
 mod covers;
+mod explain;
 mod faults;
 mod fetch;
 mod late;

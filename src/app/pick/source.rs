@@ -153,6 +153,7 @@ fn event(path: &Path, body: &[u8]) -> anyhow::Result<Offer> {
         }
         Event::Nothing { kind, why, .. } => bail!("this {kind} offers no pictures: {why}"),
         Event::CoverChanged(_) => bail!("this is a change of a cover, not SnapshotComplete"),
+        Event::Pulled(_) => bail!("this says that a file was fetched, not SnapshotComplete"),
         Event::Deleted(_) => bail!("this says that a video was deleted, not SnapshotComplete"),
         Event::Other { kind } => bail!("this is an event of type {kind}, not SnapshotComplete"),
     }
