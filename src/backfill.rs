@@ -12,6 +12,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use jiff::Timestamp;
 use serde::Deserialize;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -151,24 +152,16 @@ impl Walk {
             filter.since = filter.since.max(Some(reached));
             summary.resumed = Some(reached);
         }
-        let (mut position, mut next_turn) = (None, Instant::now());
+        let (mut position, pace) = (None, Mutex::new(Instant::now()));
         loop {
             let page = self.client.list_videos(&filter, position).await.map_err(Stopped::List)?;
             summary.unreadable += page.unreadable as u64;
             watch.page(page.total);
             let last = page.videos.iter().filter_map(|video| video.created).max();
             let handled = stream::iter(page.videos)
-                .map(|video| {
-                    // Turns are given out in the order of the list.
-                    let turn = self.rate.map(|rate| {
-                        let turn = next_turn.max(Instant::now());
-                        next_turn = turn + Duration::from_secs_f64(1.0 / rate);
-                        turn
-                    });
-                    async move {
-                        let found = self.one(&video, turn, stop).await;
-                        (video, found)
-                    }
+                .map(|video| async {
+                    let found = self.one(&video, &pace, stop).await;
+                    (video, found)
                 })
                 .buffer_unordered(self.concurrency.max(1));
             tokio::pin!(handled);
@@ -217,7 +210,7 @@ impl Walk {
     async fn one(
         &self,
         video: &VideoInfo,
-        turn: Option<Instant>,
+        pace: &Mutex<Instant>,
         stop: &CancellationToken,
     ) -> Result<Found, Stopped> {
         if stop.is_cancelled() {
@@ -235,8 +228,17 @@ impl Walk {
             Ok(false) => {}
             Err(failure) => return Err(Stopped::Outage(failure)),
         }
-        if let Some(turn) = turn {
-            sleep_until(turn).await;
+        if let Some(rate) = self.rate {
+            let turn = {
+                let mut next = pace.lock().await;
+                let turn = next.max(Instant::now());
+                *next = turn + Duration::from_secs_f64(1.0 / rate);
+                turn
+            };
+            // A slow rate must not hold up the end.
+            if stop.run_until_cancelled(sleep_until(turn)).await.is_none() {
+                return Err(Stopped::Asked);
+            }
         }
         self.adopt(&video.video, stop).await
     }

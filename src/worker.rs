@@ -126,12 +126,14 @@ impl Worker {
                 ("DeleteMediaComplete".to_owned(), self.forget(&gone).await)
             }
             Ok(Event::Nothing { kind, video, why }) => {
-                info!(
-                    video.id = video.map(String::from),
-                    event.r#type = kind,
-                    why,
-                    "nothing to do"
-                );
+                let video = video.map(String::from);
+                match kind.as_str() {
+                    "SnapshotComplete" => {
+                        info!(video.id = video, event.r#type = kind, why, "nothing to do");
+                    }
+                    // Whatever else is changed about a video comes here as well.
+                    _ => debug!(video.id = video, event.r#type = kind, why, "nothing to do"),
+                }
                 (kind, Ok(Handled::Nothing.into()))
             }
             Ok(Event::Other { kind }) => (kind, Ok(Handled::NotOurs.into())),
