@@ -36,6 +36,7 @@ macro_rules! queue_contract {
                 bodies_come_back_bit_by_bit
                 a_retry_comes_again_with_its_count_and_both_errors
                 a_retry_that_does_not_count_is_a_deferral
+                a_message_is_replaced_by_another_that_comes_later
                 a_dead_letter_keeps_its_body_its_errors_and_its_reason
                 what_was_not_settled_comes_again_to_another_process
                 a_pause_returns_what_was_not_handed_out_and_next_resumes
@@ -117,6 +118,26 @@ pub async fn a_retry_that_does_not_count_is_a_deferral(place: &impl Place) {
     queue.settle(delivery, retry(false, "throttled")).await.unwrap();
     let message = take(&queue).await.message;
     assert_eq!((message.attempts, message.deferrals), (0, 1));
+}
+
+pub async fn a_message_is_replaced_by_another_that_comes_later(place: &impl Place) {
+    let queue = place.open().await;
+    publish(&queue, "event").await;
+    let delivery = take(&queue).await;
+    queue.settle(delivery, retry(true, "timed out")).await.unwrap();
+    let delivery = take(&queue).await;
+    let message = Message::new(&b"\xffanother\0"[..], "another kind", "another id");
+    let replaced =
+        Settlement::Replace { message: message.clone(), after: Duration::from_millis(300) };
+    queue.settle(delivery, replaced).await.unwrap();
+    // Also if the process that replaced it dies: nothing of the first is left.
+    place.crash(queue).await;
+    let queue = place.open().await;
+    let delivery = take(&queue).await;
+    assert_eq!(delivery.message, message);
+    queue.settle(delivery, Settlement::Done).await.unwrap();
+    publish(&queue, "next").await;
+    assert_eq!(take(&queue).await.message.body, "next");
 }
 
 pub async fn a_dead_letter_keeps_its_body_its_errors_and_its_reason(place: &impl Place) {
