@@ -26,9 +26,10 @@
 //! # The path of one event
 //!
 //! VOD's callback → [`gateway`] stores it durably, then answers 200 → [`queue`] → [`pipeline`] takes it
-//! within its bounds → [`worker`]: [`event::parse`], claim the video in the [`ledger`], ask
-//! [`cover::select::next`] what it needs until it decides, announce the write, UpdateVideoInfo, record →
-//! [`pipeline`] settles the message by how it ended.
+//! within its bounds → [`worker`]: [`event::parse`], claim the video in the [`ledger`] and with it what is
+//! remembered, do what [`cover::course`] says (find out what [`cover::select::next`] needs until it decides,
+//! announce the write, UpdateVideoInfo, record) → [`pipeline`] settles the message by how it ended. VOD tells
+//! of the write by a MediaBaseChangeComplete, which comes the same way; [`cover::change`] says what it means.
 //!
 //! # The dependency rule, kept by `tests/it/tidy.rs`
 //!

@@ -126,7 +126,7 @@ async fn killed_at(cut: Cut) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_before_the_intention() {
+async fn killed_before_the_write_is_announced() {
     killed_at(Cut::Ledger("remember")).await;
 }
 

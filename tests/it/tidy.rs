@@ -80,6 +80,7 @@ fn the_worker_cannot_acknowledge_and_the_pipeline_cannot_know_the_work() {
         "pipeline",
         &["crate::vod", "crate::ledger", "crate::worker", "crate::cover", "crate::event"],
     );
+    never("backfill", &["dyn Queue", "Settlement", "Delivery", "crate::pipeline"]);
     never("gateway", &["crate::worker", "crate::pipeline", "crate::ledger"]);
 }
 
