@@ -17,6 +17,7 @@ use vod_cover::ledger::{Claim, Error, Key, Lease, Ledger, Owner};
 use vod_cover::{ledger, local};
 
 use crate::servers::redis_url;
+use crate::wait::{SOON, eventually};
 
 /// Longer than any test.
 pub const LONG: Duration = Duration::from_secs(300);
@@ -202,6 +203,16 @@ async fn bookmarks_are_stored_replaced_and_removed(bench: Bench) {
     }
     let other = ledger.bookmark("a b:{c}\n'").await.unwrap();
     assert_eq!(other.as_deref(), Some("other \u{1F600}"));
+
+    let odd = ["", "{", "}", "{}", ":e:", "ping", "'); DROP TABLE bookmark; --", "\0", "名前"];
+    for name in odd {
+        assert_eq!(ledger.bookmark(name).await.unwrap(), None, "{name:?}");
+        ledger.set_bookmark(name, Some(&format!("text of {name}"))).await.unwrap();
+    }
+    for name in odd {
+        let text = ledger.bookmark(name).await.unwrap();
+        assert_eq!(text, Some(format!("text of {name}")), "{name:?}");
+    }
 }
 
 async fn every_transition_may_be_repeated_after_a_lost_reply(bench: Bench) {
@@ -413,7 +424,13 @@ async fn what_is_older_than_keep_is_forgotten() {
     for bench in [redis_that_keeps(keep), sqlite_that_keeps(keep)] {
         let key = key("e1", Some(10));
         finish(&bench, &key, "a").await;
+        bench.ledger.set_bookmark("walk", Some("here")).await.unwrap();
         // Asking does not make it younger: it is forgotten by itself.
+        eventually("it is forgotten", SOON, async || {
+            let bookmark = bench.ledger.bookmark("walk").await.unwrap();
+            bench.ledger.look(&key.video).await.unwrap().is_none() && bookmark.is_none()
+        })
+        .await;
         let held = acquire_in_time(&bench, &key, owner()).await;
         assert_eq!(held.starts, 1);
         assert_eq!(held.memory, Memory::default());
@@ -533,6 +550,12 @@ impl Model {
         }
         "ok".to_owned()
     }
+
+    /// Memory, fence and whether somebody holds the video now.
+    fn look(&self) -> Option<(Memory, u64, bool)> {
+        let leased = self.holder.is_some() && !self.expired;
+        (self.fence > 0).then(|| (self.memory.clone(), self.fence, leased))
+    }
 }
 
 /// Six deliveries of four events of two causes.
@@ -605,6 +628,10 @@ async fn play(bench: &Bench, script: &Script) {
                 }
             };
             assert_eq!(found, expected, "step {number} of {script:?}");
+            // In whatever state the video is; the later steps tell whether looking changed it.
+            let sight = bench.ledger.look(&key.video).await.unwrap();
+            let seen = sight.map(|sight| (sight.memory, sight.fence, sight.leased.is_some()));
+            assert_eq!(seen, model.look(), "a look after step {number} of {script:?}");
         }
     }
 }

@@ -2,17 +2,18 @@
 //! stuck. What it promises as a ledger is asked in `ledger_contract`.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tempfile::TempDir;
-use vod_cover::cover::{By, Outcome, Rule};
+use vod_cover::cover::{By, CoverUrl, Memory, Record, Rule, Write};
 use vod_cover::error::{Reason, chain};
-use vod_cover::event::VideoId;
+use vod_cover::event::{EventKey, VideoId};
 use vod_cover::ledger::{Claim, Ledger};
 use vod_cover::local::{Local, OpenError, Settings};
 use vod_cover::queue::{Delivery, Depth, Health, Message, Queue, Settlement};
@@ -490,49 +491,69 @@ async fn a_file_of_version_1_keeps_what_it_remembered() {
     let path = directory.path().join("old.db");
     let connection = rusqlite::Connection::open(&path).unwrap();
     connection.execute_batch(VERSION_1).unwrap();
-    let now = jiff::Timestamp::now().as_millisecond();
+    let touched = Timestamp::from_second(Timestamp::now().as_second()).unwrap();
     let record = r#"{"outcome":{"outcome":"set","cover":"http://h/a.jpg","rule":"middle"},
         "event":"e","event_time":null,"decided_at":"2026-01-01T00:00:00Z"}"#;
+    let kept = r#"{"outcome":{"outcome":"kept","why":"somebody chose it"},
+        "event":"k","event_time":null,"decided_at":"2026-01-01T00:00:00Z"}"#;
     let by_rule = r#"{"cover":"http://h/b.jpg","rule":"first","event":"f"}"#;
     let by_operator = r#"{"cover":"http://h/c.jpg","rule":null,"event":"operator.1"}"#;
     for (video, record, intention) in [
         ("known", Some(record), None),
         ("both", Some(record), Some(by_rule)),
         ("cut", None, Some(by_operator)),
+        ("kept", None, None),
         ("none", None, None),
     ] {
         connection
             .execute(
                 "INSERT INTO video (video, until, fence, record, intention, touched)
                  VALUES (?1, 0, 3, ?2, ?3, ?4)",
-                (video, record, intention, now),
+                (video, record, intention, touched.as_millisecond()),
+            )
+            .unwrap();
+    }
+    // An end, and a start of which nothing came.
+    for (video, event, done) in [("kept", "k", Some(kept)), ("none", "n", None)] {
+        connection
+            .execute(
+                "INSERT INTO event_done (video, event, starts, done, touched)
+                 VALUES (?1, ?2, 1, ?3, ?4)",
+                (video, event, done, touched.as_millisecond()),
             )
             .unwrap();
     }
     drop(connection);
-    let ledger = Local::open(&Settings { path: path.clone(), keep: LONG }).unwrap();
-    let mut found = Vec::new();
-    for video in ["known", "both", "cut", "none"] {
+
+    let settings = Settings { path, keep: LONG };
+    let ledger = Local::open(&settings).unwrap();
+    let write = |name: &str, by, event: &str| Write {
+        cover: CoverUrl::new(&format!("http://h/{name}.jpg")).unwrap(),
+        by,
+        event: EventKey(event.to_owned()),
+        before: None,
+        over: None,
+        at: touched,
+        since: None,
+        made: false,
+        echoed: false,
+    };
+    let standing: Option<Record> = serde_json::from_str(record).unwrap();
+    let known = Memory { standing, decided: true, ..Memory::default() };
+    let rule = write("b", By::Rule(Rule::First), "f");
+    let operator = write("c", By::Operator, "operator.1");
+    for (video, expected) in [
+        ("known", known.clone()),
+        ("both", Memory { writes: vec![rule], ..known }),
+        ("cut", Memory { writes: vec![operator], ..Memory::default() }),
+        ("kept", Memory { decided: true, ..Memory::default() }),
+        ("none", Memory::default()),
+    ] {
         let sight = ledger.look(&VideoId::new(video).unwrap()).await.unwrap().unwrap();
-        let memory = sight.memory;
-        let set = memory.outcome().and_then(Outcome::cover).map(ToString::to_string);
-        let writes = memory.writes.iter().map(|write| (write.cover.to_string(), write.by));
-        found.push((set, writes.collect::<Vec<_>>()));
+        assert_eq!((sight.memory, sight.fence), (expected, 3), "{video}");
     }
-    let set = || Some("http://h/a.jpg".to_owned());
-    let by_rule = ("http://h/b.jpg".to_owned(), By::Rule(Rule::First));
-    let by_operator = ("http://h/c.jpg".to_owned(), By::Operator);
-    let expected =
-        [(set(), vec![]), (set(), vec![by_rule]), (None, vec![by_operator]), (None, vec![])];
-    assert_eq!(found, expected);
     // Opened again, it is of the present version.
     drop(ledger);
-    assert!(
-        Local::open(&Settings { path: path.clone(), keep: LONG })
-            .unwrap()
-            .bookmark("a")
-            .await
-            .unwrap()
-            .is_none()
-    );
+    let ledger = Local::open(&settings).unwrap();
+    assert_eq!(ledger.bookmark("a").await.unwrap(), None);
 }

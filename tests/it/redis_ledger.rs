@@ -263,9 +263,11 @@ async fn what_cannot_be_read_is_the_videos_fault_and_leaves_it_free() {
     let name = "vod-cover:{7d28d2ab0e8e4a5f}";
     server.cli(&["SET", name, "a key of somebody else"]);
     unreadable(ledger.claim(&key("e1", None), owner(), LONG).await);
+    unreadable(ledger.look(&key("e1", None).video).await);
     server.cli(&["DEL", name]);
     server.cli(&["HSET", name, "memory", "{\"of\": \"a newer version\"}"]);
     unreadable(ledger.claim(&key("e1", None), owner(), LONG).await);
+    unreadable(ledger.look(&key("e1", None).video).await);
     server.cli(&["HDEL", name, "memory"]);
     let Ok(Claim::Acquired { starts: 1, .. }) = ledger.claim(&key("e1", None), owner(), LONG).await
     else {
