@@ -148,11 +148,12 @@ impl Judging<'_> {
         if self.memory.left(&now).is_none() || last.is_some_and(|write| !write.not_after(at)) {
             return theirs(&now);
         }
-        // They chose the very picture that we took for VOD's default and replaced.
+        // They chose the very picture that we took for VOD's default and replaced; if it is one of ours,
+        // this may as well be told twice.
         let chosen = |write: &&Write| {
             write.before.as_deref().is_some_and(|before| same(before, new)) && write.not_after(at)
         };
-        if let Some(write) = later.iter().find(chosen) {
+        if let Some(write) = later.iter().find(chosen).filter(|_| !self.memory.wrote(new)) {
             return self.replaced(write, new, None, current);
         }
         // It may have lain between our look and our write. What the write replaced, its own event says.

@@ -76,8 +76,9 @@ impl Worker {
             // operator.
             Err(error) if error.is_operation_not_offered() => {
                 warn!(video.id = %video, error = chain(&error), "no smart thumbnails for this account");
-                // Unless VOD refuses everything, in which case this fails.
-                course.current(self.current(video).await?);
+                // Unless VOD refuses everything, in which case this fails. The cover is read again right
+                // before it is replaced: pictures may be looked at until then.
+                self.current(video).await?;
                 course.job(JobState::Failed("the account has none".to_owned()));
                 Vec::new()
             }

@@ -148,6 +148,23 @@ fn our_picture_chosen_again_by_somebody_is_theirs() {
 }
 
 #[test]
+fn our_own_writes_told_twice_under_other_times_are_nothing() {
+    let mut upgraded = ours();
+    upgraded.writes[0].echoed = true;
+    let better = Write {
+        cover: CoverUrl::new(&url("better")).unwrap(),
+        before: Some(url("ours")),
+        over: Some(Owner::Ours),
+        at: at(200),
+        ..upgraded.writes[0].clone()
+    };
+    upgraded.announce(better);
+    upgraded.confirm();
+    let again = change(Some("default"), "ours", 103);
+    assert!(is_nothing(&meaning(&again, &upgraded, "better").0));
+}
+
+#[test]
 fn a_removed_cover_and_a_deleted_video_are_nothing() {
     let removed = CoverChange { new: None, ..change(Some("ours"), "x", 500) };
     assert!(is_nothing(&judge(&removed, &ours(), None, true, false)));
