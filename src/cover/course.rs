@@ -17,6 +17,10 @@ use super::{
 };
 use crate::event::{EventKey, SnapshotsReady};
 
+/// Looks for a late smart thumbnail at the most: far more than any deadline takes, since they come further
+/// and further apart. A message with a deadline that is wrong must not go round for ever.
+const MOST_LOOKS: u32 = 100;
+
 /// What an event asks for.
 #[derive(Debug, Clone, Copy)]
 pub enum Task<'a> {
@@ -237,7 +241,9 @@ impl<'a> Course<'a> {
             event_time: event.at,
             memory: &self.memory,
             attempts,
-            may_come: may_wait && now < deadline,
+            may_come: may_wait
+                && now < deadline
+                && turn.is_none_or(|turn| turn.number < MOST_LOOKS),
         };
         match select::next(policy, &case, &self.seen) {
             Step::AskIntelligent => Act::AskIntelligent,

@@ -164,11 +164,20 @@ fn other_types_are_values_and_garbage_has_a_reason() {
 proptest::proptest! {
     #[test]
     fn no_mutilated_event_panics(cut in 0usize..600, byte: u8, at in 0usize..600) {
-        let mut body = sample().to_string().into_bytes();
-        body.truncate(cut.max(1));
-        let at = at % body.len();
-        body[at] = byte;
-        let _ = parse(&body);
+        let values = json!({"OldValue": "http://h/a.jpg", "NewValue": "http://h/b.jpg"});
+        let change = json!({
+            "EventType": "MediaBaseChangeComplete", "MediaId": "v", "OperateMode": "update",
+            "MediaContent": {"CoverURL": values.to_string()},
+        });
+        let deadline = "2026-01-01T01:00:00Z".parse().unwrap();
+        let turn = Turn { number: 1, deadline };
+        let again = follow_up(sample().to_string().as_bytes(), turn).unwrap();
+        for mut body in [sample().to_string().into_bytes(), change.to_string().into_bytes(), again] {
+            body.truncate(cut.max(1));
+            let at = at % body.len();
+            body[at] = byte;
+            let _ = (parse(&body), follow_up(&body, turn));
+        }
     }
 }
 

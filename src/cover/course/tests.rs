@@ -470,3 +470,22 @@ fn in_every_history_a_persons_choice_stays_and_else_the_best_rule_wins() {
     // A test that meets none of what it is about shows nothing.
     assert!(chosen > histories / 4 && put_back > 0 && written > histories / 4);
 }
+
+#[test]
+fn a_message_with_an_absurd_deadline_does_not_go_round_for_ever() {
+    let mut world = World::new(1);
+    let policy = Policy { late: Late::Wait, read_current: false, ..world.policy.clone() };
+    let event = world.snapshots(0, world.now);
+    let mut end = |number| {
+        let turn = Some(Turn { number, deadline: Timestamp::MAX });
+        let task =
+            Task::Choose { event: &event, policy: &policy, attempts: 0, turn, may_wait: true };
+        let mut course = Course::new(task, &event.key, event.at, Memory::default());
+        assert!(matches!(course.next(world.now), Act::AskIntelligent));
+        course.intelligent(Vec::new());
+        world.pass(1);
+        course.next(world.now)
+    };
+    assert!(matches!(end(1), Act::Finish(end) if end.record.follow_up.is_some()));
+    assert!(matches!(end(MOST_LOOKS), Act::Remember), "the next rule decides");
+}
