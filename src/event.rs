@@ -150,10 +150,10 @@ pub struct FollowUp {
     pub turn: Turn,
 }
 
-impl FollowUp {
-    /// Of this look, not of the event that it follows.
-    pub fn key(&self) -> EventKey {
-        EventKey(format!("FollowUp/{}/{}", self.turn.number, self.ready.key))
+impl EventKey {
+    /// Of a later look at the video of this event.
+    pub fn look(&self, turn: Turn) -> Self {
+        Self(format!("FollowUp/{}/{self}", turn.number))
     }
 }
 

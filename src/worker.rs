@@ -171,10 +171,7 @@ impl Worker {
         message: Option<&Message>,
     ) -> Result<Done, Failure> {
         let Snapshots { ready, turn, attempts } = snapshots;
-        let event = turn.map_or_else(
-            || ready.key.clone(),
-            |turn| event::FollowUp { ready: ready.clone(), turn }.key(),
-        );
+        let event = turn.map_or_else(|| ready.key.clone(), |turn| ready.key.look(turn));
         let key = Key { video: ready.video.clone(), event, cause: ready.cause(), at: ready.at };
         let follow = |turn| self.follow_up(message?, turn);
         let held = match self.claim(&key).await? {

@@ -5,15 +5,15 @@
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 
-use super::{Event, EventKey, Fields, ParseError, VideoId, event_time};
+use super::{
+    CoverChanged, Event, EventKey, Fields, Gone, ParseError, Pulled, VideoId, event_time, type_name,
+};
 use crate::cover::change::CoverChange;
-
-use super::{CoverChanged, Gone, Pulled};
 
 /// The table says that MediaContent and its members are JSON strings; the sample nests an object whose
 /// members are JSON strings. Any mixture is read.
 pub(super) fn base_change(kind: String, fields: &Fields) -> Result<Event, ParseError> {
-    let (video, at_all) = match subject(&kind, fields)? {
+    let (video, at) = match subject(&kind, fields)? {
         Ok(subject) => subject,
         Err(nothing) => return Ok(nothing),
     };
@@ -35,7 +35,7 @@ pub(super) fn base_change(kind: String, fields: &Fields) -> Result<Event, ParseE
     Ok(Event::CoverChanged(CoverChanged {
         video,
         key: EventKey(format!("{kind}/{mode}/{values}/{time}")),
-        change: CoverChange { at_upload, old, new, at: at_all },
+        change: CoverChange { at_upload, old, new, at },
     }))
 }
 
@@ -101,6 +101,6 @@ fn object(value: Option<&Value>) -> Result<Option<Fields>, ParseError> {
             _ if !text.contains("CoverURL") && !text.contains("Value") => Ok(None),
             _ => Err(unreadable("text that is no JSON object")),
         },
-        Some(other) => Err(unreadable(super::type_name(other))),
+        Some(other) => Err(unreadable(type_name(other))),
     }
 }

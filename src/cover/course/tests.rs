@@ -231,9 +231,7 @@ impl World {
         let message = self.queue[at].clone();
         let (key, time) = match &message {
             Message::Snapshots { event, turn: None } => (event.key.clone(), event.at),
-            Message::Snapshots { event, turn: Some(turn) } => {
-                (EventKey(format!("FollowUp/{}/{}", turn.number, event.key)), event.at)
-            }
+            Message::Snapshots { event, turn: Some(turn) } => (event.key.look(*turn), event.at),
             Message::Change { key, change, .. } => (key.clone(), change.at),
         };
         if let Some(record) = self.done.get(&key).cloned() {
