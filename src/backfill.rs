@@ -219,7 +219,7 @@ impl Walk {
         if !video.status.as_deref().is_none_or(|status| READY.contains(&status)) {
             return Ok(Found::NotReady);
         }
-        if !is_default(video) {
+        if !is_default(video) && !self.is_default_after_all(video).await? {
             return Ok(Found::Covered);
         }
         match self.worker.is_decided(&video.video).await {
@@ -241,6 +241,19 @@ impl Walk {
             }
         }
         self.adopt(&video.video, stop).await
+    }
+
+    /// Whether a cover that cannot be told from somebody's, because the list names no snapshots of the
+    /// video, is VOD's own. The list comes from an index; the video itself may know them.
+    async fn is_default_after_all(&self, video: &VideoInfo) -> Result<bool, Stopped> {
+        if !video.snapshots.is_empty() {
+            return Ok(false);
+        }
+        match self.client.look_up(&video.video).await {
+            Ok(info) => Ok(is_default(&info)),
+            Err(error) if error.class() == Class::Permanent => Ok(false),
+            Err(error) => Err(Stopped::List(error)),
+        }
     }
 
     async fn adopt(&self, video: &VideoId, stop: &CancellationToken) -> Result<Found, Stopped> {

@@ -11,6 +11,7 @@ use vod_cover::queue::rabbit::header;
 use vod_cover::queue::{Failures, Message};
 
 use crate::wait::eventually;
+use crate::world::Program;
 
 pub struct Broker {
     connection: Connection,
@@ -55,6 +56,21 @@ impl Letter {
 }
 
 impl Broker {
+    /// Waits until nothing waits, nothing is in flight, and nothing is dead, with the retry delays of
+    /// [`World`](crate::world::World).
+    pub async fn everything_is_settled(&self, queue: &str, program: &Program, within: Duration) {
+        let tiers = ["300ms", "1s", "2s", "4s"].map(|tier| format!("{queue}.retry.{tier}"));
+        eventually("every message is settled", within, async || {
+            let mut waiting = self.ready(queue).await;
+            for tier in &tiers {
+                waiting += self.ready(tier).await;
+            }
+            waiting == 0 && program.metric("vod_cover_in_flight", "").await == 0.0
+        })
+        .await;
+        assert_eq!(self.ready(&format!("{queue}.dead")).await, 0, "dead letters");
+    }
+
     pub async fn connect(url: &str) -> Self {
         let properties = ConnectionProperties::default();
         let connection = Connection::connect(url, properties).await.expect("the broker is there");

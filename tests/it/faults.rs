@@ -34,16 +34,7 @@ async fn publish(world: &World, broker: &Broker, duplicates: f64) {
 /// Nothing waits, nothing is in flight, nothing is dead, and no cover changed twice.
 async fn settled(world: &World, broker: &Broker, program: &Program) {
     world.every_cover_is_set(SOON).await;
-    let tiers = ["300ms", "1s", "2s", "4s"].map(|tier| format!("{}.retry.{tier}", world.name));
-    eventually("every message is settled", SOON, async || {
-        let mut waiting = broker.ready(&world.name).await;
-        for tier in &tiers {
-            waiting += broker.ready(tier).await;
-        }
-        waiting == 0 && program.metric("vod_cover_in_flight", "").await == 0.0
-    })
-    .await;
-    assert_eq!(broker.ready(&format!("{}.dead", world.name)).await, 0, "dead letters");
+    broker.everything_is_settled(&world.name, program, SOON).await;
     let twice: Vec<_> = world.changes().into_iter().filter(|(_, count)| *count > 1).collect();
     assert!(twice.is_empty(), "changed more than once: {twice:?}");
 }

@@ -12,7 +12,7 @@ use crate::broker::Broker;
 use crate::covers::post;
 use crate::servers::{amqp_url, redis_url};
 use crate::wait::eventually;
-use crate::world::{Program, World};
+use crate::world::World;
 
 const SOON: Duration = Duration::from_secs(120);
 
@@ -54,19 +54,6 @@ impl Bridge {
         self.stop.store(true, Ordering::SeqCst);
         self.task.await.unwrap();
     }
-}
-
-async fn settled(world: &World, broker: &Broker, program: &Program) {
-    let tiers = ["300ms", "1s", "2s", "4s"].map(|tier| format!("{}.retry.{tier}", world.name));
-    eventually("every message is settled", SOON, async || {
-        let mut waiting = broker.ready(&world.name).await;
-        for tier in &tiers {
-            waiting += broker.ready(tier).await;
-        }
-        waiting == 0 && program.metric("vod_cover_in_flight", "").await == 0.0
-    })
-    .await;
-    assert_eq!(broker.ready(&format!("{}.dead", world.name)).await, 0, "dead letters");
 }
 
 /// Calls of this operation that named the video.
@@ -137,13 +124,13 @@ async fn a_thousand_videos_and_an_editor() {
     }
     stop.store(true, Ordering::SeqCst);
     editing.await.unwrap();
-    settled(&world, &broker, &first).await;
+    broker.everything_is_settled(&world.name, &first, SOON).await;
     bridge.caught_up().await;
-    settled(&world, &broker, &first).await;
+    broker.everything_is_settled(&world.name, &first, SOON).await;
     // What was put back last has been told as well, and nothing comes of it.
     let bridge = Bridge::start(sim, Broker::connect(&amqp).await, &world.name);
     bridge.caught_up().await;
-    settled(&world, &broker, &second).await;
+    broker.everything_is_settled(&world.name, &second, SOON).await;
 
     let (edited, changes) = (choices(sim), world.changes());
     assert!(edited.len() > 200, "the editor was slow: {}", edited.len());
