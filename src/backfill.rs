@@ -58,7 +58,7 @@ pub struct Walk {
     pub ledger: Arc<dyn Ledger>,
     pub filter: Filter,
     pub concurrency: usize,
-    /// Videos a second at the most, of those whose cover nobody has decided.
+    /// Videos a second at the most, of those whose cover nobody has decided; from 0.001.
     pub rate: Option<f64>,
     /// Says which videos would be handled, and changes nothing.
     pub dry_run: bool,
@@ -232,7 +232,7 @@ impl Walk {
             let turn = {
                 let mut next = pace.lock().await;
                 let turn = next.max(Instant::now());
-                *next = turn + Duration::from_secs_f64(1.0 / rate);
+                *next = turn + Duration::from_secs_f64(1.0 / rate.max(0.001));
                 turn
             };
             // A slow rate must not hold up the end.

@@ -133,7 +133,7 @@ pub struct Backfill {
     #[arg(long)]
     pub dry_run: bool,
     /// Videos a second at the most; without, the quota is the limit
-    #[arg(long, value_name = "RATE")]
+    #[arg(long, value_name = "RATE", value_parser = rate)]
     pub rate: Option<f64>,
     /// Begin at the beginning, also if an earlier walk was cut off
     #[arg(long)]
@@ -213,6 +213,11 @@ pub struct About {
     /// UserData: a JSON object, whose Extend comes back in the video's events
     #[arg(long, value_name = "JSON")]
     pub user_data: Option<String>,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (0.001..=10_000.0).contains(rate));
+    rate.ok_or_else(|| "give videos a second, from 0.001 to 10000".into())
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {

@@ -6,7 +6,6 @@ use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::bail;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -27,9 +26,6 @@ const SAY_AFTER: u64 = 1_000;
 
 pub(super) async fn backfill(settings: &Settings, asked: Backfill) -> anyhow::Result<ExitCode> {
     settings.check_shares()?;
-    if asked.rate.is_some_and(|rate| !rate.is_finite() || rate <= 0.0) {
-        bail!("--rate must be above 0");
-    }
     let stop = CancellationToken::new();
     stop_on_signal(&stop)?;
     let parts = Parts::open_beside(settings, Environment::of_process())?;

@@ -31,8 +31,12 @@ pub(super) async fn media(settings: &Settings, media: Media) -> anyhow::Result<E
         }
         Bring::Register { url, about } => {
             let registered = parts.vod.register_media(&about.media(), url).await?;
-            let failed = !registered.failed.is_empty();
-            (registered.reply, registered.videos, failed)
+            let vod::Registered { reply, mut videos, known, failed } = registered;
+            for video in &known {
+                eprintln!("the file has been video {video} before; nothing of it was changed");
+            }
+            videos.retain(|video| !known.contains(video));
+            (reply, videos, !failed.is_empty())
         }
     };
     // Whatever fails from here on, VOD has done its part, and its reply is needed.

@@ -57,6 +57,8 @@ pub struct Pulled {
 pub struct Registered {
     pub reply: Value,
     pub videos: Vec<VideoId>,
+    /// Those of them that have been videos before, and stay as they are.
+    pub known: Vec<VideoId>,
     /// FailedFileURLs.
     pub failed: Vec<String>,
 }
@@ -106,11 +108,16 @@ impl Client {
         let mut parameters = media.parameters();
         parameters.insert("RegisterMetadatas", media.metadata("FileURL", file));
         let (reply, ids): (_, wire::RegisterMedia) = self.make(operation, parameters).await?;
-        let registered = ids.registered_media_list.into_iter();
-        let videos = registered.map(|media| VideoId::new(media.media_id));
-        let videos = videos.collect::<Result<Vec<_>, _>>();
-        let videos = videos.map_err(|error| odd(operation, error.to_string()))?;
-        Ok(Registered { reply, videos, failed: ids.failed_file_urls })
+        let (mut videos, mut known) = (Vec::new(), Vec::new());
+        for media in ids.registered_media_list {
+            let video = VideoId::new(media.media_id);
+            let video = video.map_err(|error| odd(operation, error.to_string()))?;
+            if media.new_register == false || media.new_register == "false" {
+                known.push(video.clone());
+            }
+            videos.push(video);
+        }
+        Ok(Registered { reply, videos, known, failed: ids.failed_file_urls })
     }
 
     async fn make<T: serde::de::DeserializeOwned>(

@@ -285,6 +285,9 @@ pub struct RegisterMedia {
 #[serde(rename_all = "PascalCase")]
 pub struct RegisteredMedia {
     pub media_id: String,
+    /// `false`: it has been a video before. A boolean, or one as text.
+    #[serde(default)]
+    pub new_register: Value,
 }
 
 /// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-createuploadimage>

@@ -175,6 +175,9 @@ async fn since_until_category_and_rate_are_kept_to() {
     let wrong = output(&world, &["--since", "yesterday"]);
     assert_eq!(wrong.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&wrong.stderr).contains("2026-01-31"));
+    for rate in ["0", "-1", "NaN", "1e-300", "inf", "fast"] {
+        assert_eq!(output(&world, &[&format!("--rate={rate}")]).status.code(), Some(2), "{rate}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

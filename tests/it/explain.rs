@@ -115,6 +115,12 @@ async fn a_cover_that_is_given_with_media_is_somebodys_from_the_first_moment() {
             assert_eq!(known["standing"]["outcome"]["by"], "media_command", "{known}");
             assert_eq!(world.sim.cover_of(video).as_deref(), Some(COVER));
         }
+        // A file that is a video already stays as it is, and so does what is known of it.
+        let again = ["media", "register", "http://oss.example.com/b.mp4", "--title", "T"];
+        let again = output(&world, &[&again[..], &["--cover", "http://h/other.png"]].concat());
+        assert!(String::from_utf8_lossy(&again.stderr).contains("has been video"));
+        let known = explained(&world, &registered);
+        assert_eq!(known["standing"]["outcome"]["cover"], COVER);
         // One that came without a cover is nobody's.
         let plain = output(&world, &["media", "create", "c.mp4", "--title", "T"]);
         let plain: Value = serde_json::from_str(&text(&plain)).unwrap();
