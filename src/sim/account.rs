@@ -27,6 +27,9 @@ const MAX_BODIES: usize = 20_000;
 pub struct Call {
     /// From 1, in the order in which calls took effect.
     pub seq: u64,
+    /// When it had come in, before the latency.
+    pub arrived: Timestamp,
+    /// When it took effect.
     pub at: Timestamp,
     /// The Action as it was asked for, at most 64 bytes.
     pub operation: Cow<'static, str>,

@@ -10,6 +10,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Method, StatusCode, header, request};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::any;
+use jiff::Timestamp;
 use serde_json::Value;
 
 use super::account::{Call, Verdict};
@@ -53,13 +54,16 @@ async fn api(
     let Ok(body) = to_bytes(body, MAX_BODY).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
     };
+    let arrived = simulator.now();
     let call = Incoming::read(&parts, &body);
     let as_json = wants_json(&call.params, &parts.headers);
     let action = call.action.clone();
     let end = match simulator.admit(&call, &parts, &body) {
         Ok((operation, hit)) => {
             let kind = hit.map(|hit| hit.kind);
-            let apply = move |simulator: &Simulator| simulator.apply(operation, &call.params, kind);
+            let apply = move |simulator: &Simulator| {
+                simulator.apply(operation, &call.params, kind, arrived)
+            };
             simulator.carry_out(operation, hit, apply).await
         }
         Err(error) => {
@@ -226,6 +230,7 @@ impl Simulator {
         operation: Operation,
         params: &Params,
         fault: Option<Kind>,
+        arrived: Timestamp,
     ) -> Result<Value, ApiError> {
         let now = self.now();
         self.change(|account, events| {
@@ -238,7 +243,8 @@ impl Simulator {
                 Err(error) => Verdict::Error(error.code.clone()),
             };
             let operation = operation.name().into();
-            account.journal.push(|seq| Call { seq, at: now, operation, videos, verdict, fault });
+            let call = |seq| Call { seq, arrived, at: now, operation, videos, verdict, fault };
+            account.journal.push(call);
             answer
         })
     }
@@ -253,7 +259,8 @@ impl Simulator {
 
     fn record(&self, operation: Cow<'static, str>, verdict: Verdict, fault: Option<Kind>) {
         let (at, videos) = (self.now(), Vec::new());
-        self.account().journal.push(|seq| Call { seq, at, operation, videos, verdict, fault });
+        let call = |seq| Call { seq, arrived: at, at, operation, videos, verdict, fault };
+        self.account().journal.push(call);
     }
 }
 

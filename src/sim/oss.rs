@@ -110,7 +110,8 @@ impl Simulator {
         account.uploads.store(&object.key, body, object.content_type);
         let operation = Operation::PutObject.name().into();
         let (videos, verdict) = (Vec::new(), Verdict::Ok);
-        account.journal.push(|seq| Call { seq, at, operation, videos, verdict, fault });
+        let call = |seq| Call { seq, arrived: at, at, operation, videos, verdict, fault };
+        account.journal.push(call);
         Ok(json!({ "ETag": etag }))
     }
 }

@@ -32,7 +32,8 @@ pub(super) async fn get(simulator: Simulator, peer: Peer, uri: &Uri) -> Response
     let videos = account.video(id).map(|video| video.id.clone()).into_iter().collect();
     let operation = Operation::GetPicture.name().into();
     let fault = hit.map(|hit| hit.kind);
-    account.journal.push(|seq| Call { seq, at: now, operation, videos, verdict, fault });
+    let call = |seq| Call { seq, arrived: now, at: now, operation, videos, verdict, fault };
+    account.journal.push(call);
     drop(account);
     response
 }
