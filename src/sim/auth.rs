@@ -255,10 +255,11 @@ fn encode(text: &str) -> String {
 /// RFC 3986: everything but letters, digits and `-_.~` as `%XY`.
 fn encode_into(encoded: &mut String, text: &str) {
     const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
+    let is_special = |c: char| !c.is_ascii_alphanumeric() && !"-_.~".contains(c);
+    for piece in text.split_inclusive(is_special) {
+        let (plain, special) = piece.split_at(piece.trim_end_matches(is_special).len());
+        encoded.push_str(plain);
+        for byte in special.bytes() {
             encoded.push('%');
             encoded.push(char::from(DIGITS[usize::from(byte >> 4)]));
             encoded.push(char::from(DIGITS[usize::from(byte & 15)]));

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
 use super::account::Account;
+use super::reply::written;
 use super::video::Video;
 
 /// The SnapshotComplete of a video: cover and sprite snapshots in one body as in the documented sample,
@@ -31,7 +32,7 @@ pub(super) fn snapshots_complete(account: &Account, video: &Video, separate: boo
         envelope["Status"] = json!("fail");
         envelope["ErrorCode"] = json!("InvalidParameter.ResourceContentBad");
         envelope["ErrorMessage"] = json!("The resource operated InputFile is bad");
-        return vec![envelope.to_string().into()];
+        return vec![written(&envelope).into()];
     };
     let set = |kind: &str, count: u8, pattern: String, job: String| {
         json!({
@@ -53,7 +54,7 @@ pub(super) fn snapshots_complete(account: &Account, video: &Video, separate: boo
         if let Some(url) = cover_url {
             body["CoverUrl"] = url;
         }
-        Bytes::from(body.to_string())
+        Bytes::from(written(&body))
     };
     if separate {
         vec![body(vec![covers], Some(cover_url)), body(vec![sprite], None)]
@@ -90,7 +91,7 @@ pub(super) fn media_base_change(
         let values = [("OldValue", change.old), ("NewValue", change.new)].into_iter();
         let values: Map<_, _> =
             values.filter_map(|(name, value)| Some((name.into(), json!(value?)))).collect();
-        (change.name.to_owned(), json!(Value::Object(values).to_string()))
+        (change.name.to_owned(), json!(written(&Value::Object(values))))
     });
     let body = json!({
         "EventType": "MediaBaseChangeComplete",
@@ -105,7 +106,7 @@ pub(super) fn media_base_change(
         },
         "MediaContent": content.collect::<Map<_, _>>(),
     });
-    body.to_string().into()
+    written(&body).into()
 }
 
 /// A whole video was deleted.
@@ -118,7 +119,7 @@ pub(super) fn delete_media(video: &str, now: Timestamp) -> Bytes {
         "MediaType": "video",
         "DeleteType": "all",
     });
-    body.to_string().into()
+    written(&body).into()
 }
 
 /// A file was pulled from its address.
@@ -131,7 +132,7 @@ pub(super) fn upload_by_url(job: &str, video: &str, source: &str, now: Timestamp
         "VideoId": video,
         "SourceURL": source,
     });
-    body.to_string().into()
+    written(&body).into()
 }
 
 /// Each event once, plus `duplicates` extra copies of it on average (0.3: three in ten come twice; 1.0:
