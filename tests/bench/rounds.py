@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -160,20 +161,19 @@ class Bench:
             "Redis": (redis / "redis.pid").read_text().strip(),
         }
 
-    def round(self, kind="quorum", latency=0, count=0, **settings):
+    def round(self, kind="quorum", latency=0, count=0, qps="off", **settings):
         self.rounds += 1
-        return Round(self, "round-%d" % self.rounds, kind, latency, count, settings)
+        return Round(self, "round-%d" % self.rounds, kind, latency, count, qps, settings)
 
 
 class Round:
     """A queue, a ledger and an account of its own, and as many events as the count says."""
 
-    def __init__(self, bench, name, kind, latency, count, settings):
+    def __init__(self, bench, name, kind, latency, count, qps, settings):
         self.bench, self.directory, self.latency, self.count = bench, bench.root / name, latency, count
         self.directory.mkdir()
         self.queue, self.api, self.embedded = name, "http://" + free_address(), kind == "embedded"
-        self.qps = settings.pop("qps", "off")
-        self.lines, self.videos = self.directory / "events.ndjson", set()
+        self.qps, self.lines, self.videos = qps, self.directory / "events.ndjson", set()
         self.environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self.directory),
@@ -182,7 +182,7 @@ class Round:
             "ALIBABA_CLOUD_ACCESS_KEY_SECRET": "testsecret",
             "VOD_COVER__COVER__RULES": "first",
             "VOD_COVER__COVER__GATE": "false",
-            "VOD_COVER__VOD__PACE": "true" if self.qps == "on" else "false",
+            "VOD_COVER__VOD__PACE": "true" if qps == "on" else "false",
             "VOD_COVER__EMBEDDED__PATH": str(self.directory / "vod-cover.sqlite3"),
             "VOD_COVER__QUEUE__EMBEDDED__IN_FLIGHT": "64",
             "VOD_COVER__QUEUE__RABBITMQ__TYPE": "quorum" if self.embedded else kind,
@@ -213,6 +213,8 @@ class Round:
 
     def __exit__(self, *_):
         self.sim.__exit__()
+        # A million events fill a gigabyte.
+        shutil.rmtree(self.directory)
 
     def start(self, *arguments, **more):
         """The program, with the settings of this round."""

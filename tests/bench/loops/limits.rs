@@ -28,12 +28,14 @@ pub async fn consume(queue: &str, events: usize) -> Result<()> {
 pub async fn redis(calls: usize) -> Result<()> {
     let client = redis::Client::open(super::variable("REDIS_URL")?)?;
     let connection = client.get_multiplexed_async_connection().await?;
+    // The keys of the next round are others.
+    let process = std::process::id();
     for (what, size) in [("redis, 1 of 64", 1), ("redis, 20 of 64", BATCH)] {
         let clock = Clock::start()?;
         let pipelines = (0..calls / size).map(|number| {
             let mut pipeline = redis::pipe();
             for at in 0..size {
-                set(&mut pipeline, &format!("{what}:{number}:{at}"));
+                set(&mut pipeline, &format!("{process}:{what}:{number}:{at}"));
             }
             let mut connection = connection.clone();
             async move { pipeline.query_async::<Vec<Option<String>>>(&mut connection).await }
