@@ -10,6 +10,7 @@
 //! | [`cover`] | rules, policies, whose cover it is, the whole decision; pure |
 //! | [`picture`] | what a picture is, and its pixels at the scale at which they are judged; pure |
 //! | [`ledger`] | port: what is remembered of each video. Adapters: [`ledger::redis`], [`local`] |
+//! | [`link`] | the way to Redis, for the ledger and the fleet's quota |
 //! | [`queue`] | port: where events wait. Adapters: [`queue::rabbit`], [`local`], [`queue::replay`] |
 //! | [`local`] | one SQLite file that is both a queue and a ledger |
 //! | [`vod`] | the VOD client: signing, credentials, pacing, fifteen operations, joined look-ups, uploads to OSS |
@@ -49,6 +50,7 @@ pub mod fetch;
 pub mod gateway;
 pub mod inspect;
 pub mod ledger;
+pub mod link;
 pub mod local;
 pub mod ops;
 pub mod picture;

@@ -7,76 +7,18 @@
 //! The user needs `+evalsha +eval +time +hget +hmget +hset +hdel +hincrby +pexpire` on `~vod-cover:*`
 //! (and `+role +info` behind Sentinel, `+cluster` for a cluster).
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
-use secrecy::SecretString;
-use serde::Deserialize;
 use serde::de::{DeserializeOwned, Error as _};
 
 use crate::cover::{Memory, Record};
 use crate::event::VideoId;
 use crate::ledger::{Claim, Error, Key, Lease, Ledger, Owner, Sight};
+use crate::link::{Link, Transition};
 
-mod address;
-mod link;
-
-use address::Address;
-use link::{Link, Transition};
-
-/// Where Redis is and how long things last. There are no defaults here: they are in the embedded
-/// configuration.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Settings {
-    /// See [`BadSettings::FORMS`].
-    pub url: SecretString,
-    /// Every key starts with it and a colon. Must not contain braces.
-    pub prefix: String,
-    /// Longest wait for one answer.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
-    pub timeout: Duration,
-    /// Longest wait for one connection.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
-    pub connect_timeout: Duration,
-    /// How long a video and its events are remembered after the last transition. Must outlive the
-    /// longest redelivery.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
-    pub keep: Duration,
-    /// A PEM file with the authorities to trust instead of the system's, for a `rediss` URL.
-    pub ca_file: Option<PathBuf>,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub enum BadSettings {
-    #[error("the redis url has none of the known forms: {}", Self::FORMS)]
-    Form,
-    #[error("the redis url cannot be used; its forms are {}", Self::FORMS)]
-    Url(#[source] RedisError),
-    #[error("the redis ca_file is only for a url that starts with rediss")]
-    CaWithoutTls,
-    #[error("reading the redis ca_file {}", path.display())]
-    CaFile {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error(
-        "the redis key prefix {prefix:?} contains braces, which would scatter a cluster's keys"
-    )]
-    Prefix { prefix: String },
-    #[error("the redis {name} must be more than zero")]
-    Zero { name: &'static str },
-}
-
-impl BadSettings {
-    pub const FORMS: &str = "redis://[USER:PASSWORD@]HOST[:PORT][/DB], \
-        redis+sentinel://[USER:PASSWORD@]HOST[:PORT],.../MASTER[/DB][?sentinel_username=U&sentinel_password=P] \
-        and redis+cluster://[USER:PASSWORD@]HOST[:PORT],...; \
-        rediss in place of redis for TLS; user and password percent-encoded";
-}
+pub use crate::link::{BadSettings, Settings};
 
 pub struct RedisLedger {
     link: Link,
@@ -105,22 +47,10 @@ macro_rules! transition {
 }
 
 impl RedisLedger {
-    /// Talks to nobody yet: Redis may be away. For a `rediss` URL the process's rustls provider has to
-    /// be installed before the first call.
+    /// Talks to nobody yet, as [`Link::new`].
     pub fn new(settings: &Settings) -> Result<Self, BadSettings> {
-        if settings.prefix.contains(['{', '}']) {
-            return Err(BadSettings::Prefix { prefix: settings.prefix.clone() });
-        }
-        let durations = [
-            ("timeout", settings.timeout),
-            ("connect_timeout", settings.connect_timeout),
-            ("keep", settings.keep),
-        ];
-        if let Some((name, _)) = durations.into_iter().find(|(_, length)| length.as_millis() == 0) {
-            return Err(BadSettings::Zero { name });
-        }
         Ok(Self {
-            link: Link::new(Address::parse(settings)?, settings.timeout, settings.connect_timeout),
+            link: Link::new(settings)?,
             prefix: settings.prefix.clone(),
             keep: milliseconds(settings.keep),
             claim: transition!("claim"),
@@ -351,33 +281,4 @@ fn read<T: DeserializeOwned>(video: &VideoId, text: &str) -> Result<T, Error> {
 /// Nothing stored is nothing known.
 fn read_memory(video: &VideoId, text: &str) -> Result<Memory, Error> {
     if text.is_empty() { Ok(Memory::default()) } else { read(video, text) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(prefix: &str, keep: &str) -> Settings {
-        let text = serde_json::json!({
-            "url": "redis://127.0.0.1", "prefix": prefix,
-            "timeout": "500ms", "connect_timeout": "2s", "keep": keep,
-        });
-        serde_json::from_value(text).unwrap()
-    }
-
-    #[test]
-    fn durations_are_written_with_their_unit() {
-        let settings = settings("vod-cover", "720h");
-        assert_eq!(settings.timeout, Duration::from_millis(500));
-        assert_eq!(settings.keep, Duration::from_secs(30 * 86_400));
-        assert!(RedisLedger::new(&settings).is_ok());
-    }
-
-    #[test]
-    fn settings_that_cannot_work_are_refused() {
-        let new = |settings| RedisLedger::new(&settings).err().expect("accepted");
-        let braces = new(settings("{vod}", "720h"));
-        assert!(matches!(braces, BadSettings::Prefix { .. }));
-        assert!(matches!(new(settings("vod", "0s")), BadSettings::Zero { name: "keep" }));
-    }
 }

@@ -95,6 +95,7 @@ fn ports_do_not_import_adapters_and_adapters_do_not_import_one_another() {
     never("queue::rabbit", &["crate::local", "crate::ledger", "crate::vod", "crate::worker"]);
     never("ledger::redis", &["crate::local", "crate::queue", "crate::vod", "crate::worker"]);
     never("local", &["crate::vod", "crate::worker", "lapin"]);
+    never("link", &["crate::ledger", "crate::vod", "crate::worker"]);
 }
 
 /// Fetching is for the worker and for people alike, and knows of VOD only how its URLs are signed.

@@ -1,5 +1,5 @@
 //! The way to Redis: one shared connection, opened when it is first needed and replaced when it is
-//! suspect, so that the ledger works again by itself once Redis does. The client's own
+//! suspect, so that whoever uses it works again by itself once Redis does. The client's own
 //! ConnectionManager is no help: it keeps a connection that times out or has become read-only.
 
 use std::time::{Duration, Instant};
@@ -8,9 +8,14 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::address::{Address, Connection};
+mod address;
+mod settings;
 
-pub(super) struct Link {
+use address::{Address, Connection};
+
+pub use settings::{BadSettings, Settings};
+
+pub(crate) struct Link {
     address: Address,
     /// Longest wait for an answer.
     timeout: Duration,
@@ -28,7 +33,7 @@ struct State {
 }
 
 /// A script with its text, for a server that does not know it (any more).
-pub(super) struct Transition {
+pub(crate) struct Transition {
     name: &'static str,
     code: &'static str,
     hash: String,
@@ -49,8 +54,13 @@ impl Transition {
 }
 
 impl Link {
-    pub fn new(address: Address, timeout: Duration, connect_timeout: Duration) -> Self {
-        Self { address, timeout, connect_timeout, state: Mutex::default() }
+    /// Talks to nobody yet: Redis may be away. For a `rediss` URL the process's rustls provider has to
+    /// be installed before the first call.
+    pub fn new(settings: &Settings) -> Result<Self, BadSettings> {
+        settings.check()?;
+        let Settings { timeout, connect_timeout, .. } = *settings;
+        let address = Address::parse(settings)?;
+        Ok(Self { address, timeout, connect_timeout, state: Mutex::default() })
     }
 
     /// Runs a transition. If the connection breaks or does not answer in time, nobody knows whether it
