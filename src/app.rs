@@ -130,7 +130,10 @@ impl Parts {
             (LedgerKind::Embedded, Some(local)) => Arc::<Local>::clone(local),
             _ => Arc::new(RedisLedger::new(&settings.ledger.redis)?),
         };
-        let vod = vod::Client::with_environment(&settings.vod, environment)?;
+        let mut vod = vod::Client::with_environment(&settings.vod, environment)?;
+        if settings.ledger.kind == LedgerKind::Redis {
+            vod = vod.in_fleet(vod::quota::Fleet::new(&settings.ledger.redis)?);
+        }
         let inspector = inspector(settings)?;
         let intelligent = settings.asks_for_intelligent();
         Ok(Self { ledger, vod, inspector, intelligent, local })
@@ -152,14 +155,14 @@ impl Parts {
         })
     }
 
-    /// A walk through the account, with a share of the quota of its own.
+    /// A walk through the account, which leaves the quota to live events.
     fn walk(
         &self,
         settings: &Settings,
         filter: vod::Filter,
         bookmark: Option<String>,
     ) -> anyhow::Result<Walk> {
-        let client = self.vod.with_share(settings.backfill.quota_share);
+        let client = self.vod.for_walks(settings.backfill.quota_share);
         let worker = Worker { vod: client.clone(), may_wait: false, ..self.worker(settings)? };
         Ok(Walk {
             worker,

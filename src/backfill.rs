@@ -33,7 +33,7 @@ pub use reconcile::{Reconcile, reconcile};
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// The part of the account's quota that a walk may use, beside `vod.quota_share`.
+    /// The part of the account's quota that a walk may use, at most.
     pub quota_share: f64,
     /// Videos that are worked on at once.
     pub concurrency: usize,
@@ -53,7 +53,7 @@ const READY: [&str; 4] = ["UploadSucc", "Normal", "Checking", "Blocked"];
 
 pub struct Walk {
     pub worker: Worker,
-    /// With a share of the quota that leaves room for live events.
+    /// Whose calls leave the quota to live events.
     pub client: Client,
     pub ledger: Arc<dyn Ledger>,
     pub filter: Filter,

@@ -222,13 +222,19 @@ impl Settings {
         Ok(())
     }
 
-    /// For what walks through the account beside live events.
+    /// For what walks through the account beside live events. Where there is one budget for the fleet in
+    /// Redis, walks are a part of it; without, a `backfill` beside `run` has only its own share to go by.
     pub fn check_shares(&self) -> Result<(), Error> {
         let (live, walks) = (self.vod.quota_share, self.backfill.quota_share);
-        if !(walks > 0.0 && live + walks <= 1.0 + f64::EPSILON) {
+        let together = match self.ledger.kind {
+            LedgerKind::Embedded => live + walks,
+            LedgerKind::Redis => walks,
+        };
+        if !(walks > 0.0 && together <= 1.0 + f64::EPSILON) {
             return Err(Error::Conflict(format!(
                 "backfill.quota_share is {walks} and vod.quota_share {live}; the first must be above 0, \
-                 and both together no more than 1.0, or the account is throttled"
+                 and both together (with ledger.kind = \"redis\" each) no more than 1.0, or the account \
+                 is throttled"
             )));
         }
         Ok(())

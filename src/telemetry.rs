@@ -52,6 +52,7 @@ pub fn start_metrics() -> PrometheusHandle {
         "vod_cover_backfill_videos_total",
         "Videos that a walk met, by what it found"
     );
+    describe_counter!("vod_cover_throttled_total", "Calls that VOD throttled, by operation");
     describe_counter!("vod_cover_callbacks_total", "HTTP callbacks answered, by status");
     describe_gauge!("vod_cover_in_flight", "Messages being worked on");
     describe_gauge!("vod_cover_paused", "1 while intake is paused");
@@ -99,6 +100,11 @@ pub fn backfilled(found: &'static str) {
 
 pub fn cover_put_back() {
     counter!("vod_cover_put_back_total").increment(1);
+}
+
+/// `operation` is one of the few that there are.
+pub fn throttled(operation: &'static str) {
+    counter!("vod_cover_throttled_total", "operation" => operation).increment(1);
 }
 
 pub fn picture(outcome: &'static str) {

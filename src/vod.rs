@@ -89,7 +89,8 @@ impl Client {
             .build()
             .map_err(SettingsError::Tls)?;
         let credentials = Arc::new(Credentials::new(&settings.credentials, environment));
-        Ok(Self::of(settings.clone(), endpoint, http, credentials))
+        let quota = Quota::new(settings.pace.then_some(settings.quota_share), &settings.quotas);
+        Ok(Self::of(settings.clone(), endpoint, http, credentials, quota))
     }
 
     fn of(
@@ -97,21 +98,28 @@ impl Client {
         endpoint: Url,
         http: reqwest::Client,
         credentials: Arc<Credentials>,
+        quota: Quota,
     ) -> Self {
-        let quota = Quota::new(settings.pace.then_some(settings.quota_share), &settings.quotas);
         let look_ups = batch::Gathering::default();
         let inner = Inner { settings, endpoint, http, credentials, quota, look_ups };
         Self { inner: Arc::new(inner) }
     }
 
-    /// One with the same connections and credentials that is paced by itself, and takes this share of
-    /// the account's quota (above 0, at most 1) besides what the first one takes. Where calls are not
-    /// paced, this one's are not either.
-    pub fn with_share(&self, share: f64) -> Self {
+    /// One whose calls are of one budget with those of all workers of the fleet. Where calls are not
+    /// paced, they stay so.
+    pub fn in_fleet(&self, fleet: quota::Fleet) -> Self {
+        self.with_quota(self.inner.quota.in_fleet(fleet))
+    }
+
+    /// One for walks through the account, of the same budget: its calls wait until no event does, and
+    /// take at most this share (above 0, at most 1) of the account's quota.
+    pub fn for_walks(&self, share: f64) -> Self {
+        self.with_quota(self.inner.quota.walking(share))
+    }
+
+    fn with_quota(&self, quota: Quota) -> Self {
         let Inner { settings, endpoint, http, credentials, .. } = &*self.inner;
-        let quota_share = share.clamp(f64::MIN_POSITIVE, 1.0);
-        let settings = Settings { quota_share, ..settings.clone() };
-        Self::of(settings, endpoint.clone(), http.clone(), credentials.clone())
+        Self::of(settings.clone(), endpoint.clone(), http.clone(), credentials.clone(), quota)
     }
 
     pub fn endpoint(&self) -> &Url {

@@ -74,7 +74,7 @@ async fn attempts<T: DeserializeOwned>(
             "a VOD call failed"
         );
         if let Class::Deferred { after } = error.class() {
-            inner.quota.hold(operation, after);
+            inner.quota.hold(operation, after).await;
         }
         // A write that may have happened, or would have to wait, is not repeated blindly: a person may
         // have changed the cover since. The next attempt of the event looks first.

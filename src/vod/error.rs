@@ -83,7 +83,7 @@ pub enum Error {
     #[error("{operation}: the call was lost before its answer came")]
     Lost { operation: &'static str },
     /// Our own pacing; the call was not made.
-    #[error("{operation}: the next call of this process is due in {after:?}")]
+    #[error("{operation}: the next call within the quota is due in {after:?}")]
     Paced { operation: &'static str, after: Duration },
     /// One video of several, which came back in NonExistVideoIds.
     #[error("{operation}: VOD has no video {video}")]

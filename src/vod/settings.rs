@@ -35,7 +35,8 @@ pub struct Settings {
     /// Allows an `http://` endpoint that is not on this machine. Keys are not sent in clear, but STS
     /// tokens and all answers are.
     pub allow_plain_http: bool,
-    /// How much of the account's documented calls a second this process may take: above 0, at most 1.
+    /// How much of the account's documented calls a second this process, or its fleet, may take: above 0,
+    /// at most 1.
     pub quota_share: f64,
     /// False: calls are not paced at all, and only VOD's throttling answers delay them. Only for an
     /// account whose quota was lifted, and for measuring.

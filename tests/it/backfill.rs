@@ -33,8 +33,8 @@ fn hurry(world: &mut World) {
         let name = format!("VOD_COVER__VOD__QUOTAS__{operation}");
         world.set(&name, &(limit * SCALE).to_string());
     }
-    world.set("VOD_COVER__VOD__QUOTA_SHARE", "0.2");
-    world.set("VOD_COVER__BACKFILL__QUOTA_SHARE", "0.8");
+    world.set("VOD_COVER__VOD__QUOTA_SHARE", "0.5");
+    world.set("VOD_COVER__BACKFILL__QUOTA_SHARE", "0.5");
     world.set("VOD_COVER__BACKFILL__CONCURRENCY", "24");
 }
 

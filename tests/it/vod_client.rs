@@ -17,6 +17,7 @@ mod credentials;
 mod failures;
 mod listing;
 mod media;
+mod quota;
 mod server;
 mod smart;
 

@@ -133,15 +133,14 @@ async fn a_video_comes_into_the_account_with_its_cover_in_each_way() {
     }
 }
 
-/// Whoever is held back by VOD's answer does not hold back the other.
 #[tokio::test]
-async fn a_client_with_a_share_of_its_own_is_paced_by_itself() {
+async fn a_client_for_walks_takes_its_share_and_leaves_the_rest() {
     let (simulator, _) = account(1).await;
     let id = video(&simulator.videos()[0]);
     let first = client(&settings(&simulator.endpoint()));
-    let second = first.with_share(1e-6);
-    second.get_video_info(&id).await.expect("its first turn");
-    let error = second.get_video_info(&id).await.expect_err("no turn for days");
+    let walks = first.for_walks(1e-6);
+    walks.get_video_info(&id).await.expect("its first turn");
+    let error = walks.get_video_info(&id).await.expect_err("no turn for days");
     assert!(matches!(error, Error::Paced { .. }), "{error}");
     first.get_video_info(&id).await.expect("a turn");
 }
