@@ -198,7 +198,11 @@ async fn account(settings: &Settings, report: &mut Report) {
     }
     if settings.vod.pace {
         let percent = settings.vod.quota_share * 100.0;
-        report.line("quota", Ok(format!("this process may use {percent:.0}% of the account's")));
+        let who = match settings.ledger.kind {
+            LedgerKind::Embedded => "this process",
+            LedgerKind::Redis => "all workers together",
+        };
+        report.line("quota", Ok(format!("{who} may use {percent:.0}% of the account's")));
     } else {
         report.warn("vod.pace", "calls are not paced; only for an account whose quota was lifted");
     }

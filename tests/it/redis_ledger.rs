@@ -1,6 +1,7 @@
 //! The ledger on Redis when Redis is anything but well: away, emptied, paused, read-only, locked up; and
 //! the ways to reach it. Each test has servers of its own.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use vod_cover::error::{Class, Dependency, Failure};
 use vod_cover::event::EventKey;
 use vod_cover::ledger::redis::{RedisLedger, Settings};
 use vod_cover::ledger::{Claim, Error, Key, Lease, Ledger};
+use vod_cover::vod::quota::{Fleet, Operation, Quota};
 
 use crate::ledger_contract::{LONG, again, key, memory, owner, set, video};
 use crate::servers::{Redis, free_port};
@@ -143,7 +145,8 @@ async fn a_user_with_the_documented_rights_can_do_everything() {
     ]);
     server.cli(&["ACL", "SETUSER", "default", "off"]);
     let port = server.port;
-    let ledger = ledger(&format!("redis://vod:p%40ss%2Fw%3Frd@127.0.0.1:{port}"));
+    let url = format!("redis://vod:p%40ss%2Fw%3Frd@127.0.0.1:{port}");
+    let ledger = ledger(&url);
     ledger.ping().await.unwrap();
     let lease = acquire(&ledger, &key("e1", None)).await;
     let lease = ledger.remember(lease, &memory("a"), LONG).await.unwrap();
@@ -154,6 +157,15 @@ async fn a_user_with_the_documented_rights_can_do_everything() {
     ledger.set_bookmark("walk", Some("here")).await.unwrap();
     assert_eq!(ledger.bookmark("walk").await.unwrap().as_deref(), Some("here"));
     ledger.set_bookmark("walk", None).await.unwrap();
+
+    let quota = Quota::new(Some(1.0), &BTreeMap::new());
+    let quota = quota.in_fleet(Fleet::new(&settings(&url)).unwrap());
+    quota.take(Operation::GetVideoInfo).await.unwrap();
+    quota.hold(Operation::GetVideoInfo, Duration::ZERO).await;
+    let user = ["--user", "vod", "--pass", "p@ss/w?rd", "--no-auth-warning"];
+    let stored = ["HMGET", "vod-cover:quota:GetVideoInfo", "due", "part"];
+    let stored = server.cli(&[&user[..], &stored].concat());
+    assert!(stored.ends_with("0.8") && stored.len() > 10, "{stored}");
 }
 
 #[tokio::test]

@@ -17,14 +17,16 @@ use crate::link::{BadSettings, Settings};
 mod book;
 mod line;
 
-use book::{Answer, Book, Turn};
+use book::{Answer, Book};
 use line::{Line, Waiting, line_up};
 
 /// Turns of this time are taken at once, if as many callers wait.
 const LOT: Duration = Duration::from_millis(100);
-/// How far ahead of their moment turns are given. More than two lots, so that one who asks for each lot
-/// anew never runs dry, and short enough for a throttling answer to be honoured at once.
-const AHEAD: Duration = Duration::from_millis(250);
+/// How long a worker who got fewer turns than it wanted leaves them to others before it asks again.
+const AGAIN: Duration = Duration::from_millis(200);
+/// How far ahead of their moment turns are given: more than that, so that nobody runs dry meanwhile, and
+/// little enough for a throttling answer to be honoured by all within a second.
+const AHEAD: Duration = Duration::from_millis(400);
 
 /// The fleet's budget, for one client of this process and those that come from it.
 pub struct Fleet {
@@ -61,12 +63,43 @@ impl Fleet {
     /// moment for that of the operation that is named first.
     pub(super) async fn first(&self, asked: &[Asked]) -> Result<Operation, Refusal> {
         let until = Instant::now() + LONGEST_WAIT - AHEAD;
+        let line = |asked: &Asked| &self.live[asked.operation as usize];
+        let _waiting: Vec<_> = asked.iter().map(|asked| Waiting::new(line(asked))).collect();
+        let estimate = || asked.iter().map(|asked| line(asked).estimate(asked.pace)).min();
+        let late = || Refusal::Late(estimate().unwrap_or_default().max(LONGEST_WAIT));
+        if estimate() > Some(LONGEST_WAIT) {
+            return Err(late());
+        }
+        let operations = asked.iter().map(|asked| asked.operation);
+        let _first = line_up(&self.live, operations, until).await.ok_or_else(late)?;
         loop {
-            let (operation, turn) = self.next(asked, until).await?;
-            tokio::time::sleep_until(turn.from).await;
-            // One that was woken too late does not crowd the next second, and gets another.
-            if Instant::now() <= turn.until {
-                return Ok(operation);
+            let now = Instant::now();
+            if now > until {
+                return Err(late());
+            }
+            let unknown = asked.iter().filter(|asked| line(asked).is_unknown(now));
+            let answers = try_join_all(unknown.map(|asked| self.ask_for(*asked, line(asked))));
+            if !answers.await?.is_empty() {
+                continue;
+            }
+            let turn = |asked: &Asked| Some((*asked, line(asked).first_turn()?.max(now)));
+            match asked.iter().filter_map(turn).min_by_key(|(_, from)| *from) {
+                Some((asked, from)) if from <= now => {
+                    if line(&asked).take_turn(now) {
+                        return Ok(asked.operation);
+                    }
+                }
+                // Not taken before its moment: a throttling answer may come first.
+                Some((_, from)) => tokio::time::sleep_until(from).await,
+                // All are closed.
+                None => {
+                    let opens = asked.iter().filter_map(|asked| line(asked).known().closed).min();
+                    let opens = opens.unwrap_or(until);
+                    if opens > until {
+                        return Err(Refusal::Late(opens + AHEAD - now));
+                    }
+                    tokio::time::sleep_until(opens).await;
+                }
             }
         }
     }
@@ -79,8 +112,7 @@ impl Fleet {
         if line.is_unknown(Instant::now()) {
             self.ask_for(asked, line).await?;
         }
-        let (now, mut known) = (Instant::now(), line.known());
-        Ok(known.turns.pop_front_if(|turn| turn.from <= now).is_some())
+        Ok(line.take_turn(Instant::now()))
     }
 
     /// Waits until one of these operations has a turn that no event needs, within the pace of walks. Takes
@@ -124,55 +156,15 @@ impl Fleet {
         let _ = self.book.hold(operation, time).await;
     }
 
-    /// The next turn of any of these operations, once the caller is the first in their lines.
-    async fn next(&self, asked: &[Asked], until: Instant) -> Result<(Operation, Turn), Refusal> {
-        let line = |asked: &Asked| &self.live[asked.operation as usize];
-        let _waiting: Vec<_> = asked.iter().map(|asked| Waiting::new(line(asked))).collect();
-        let estimate = || asked.iter().map(|asked| line(asked).estimate(asked.pace)).min();
-        let late = || Refusal::Late(estimate().unwrap_or_default().max(LONGEST_WAIT));
-        if estimate() > Some(LONGEST_WAIT) {
-            return Err(late());
-        }
-        let operations = asked.iter().map(|asked| asked.operation);
-        let _first = line_up(&self.live, operations, until).await.ok_or_else(late)?;
-        loop {
-            let now = Instant::now();
-            if now > until {
-                return Err(late());
-            }
-            let unknown = asked.iter().filter(|asked| line(asked).is_unknown(now));
-            let answers = try_join_all(unknown.map(|asked| self.ask_for(*asked, line(asked))));
-            if !answers.await?.is_empty() {
-                continue;
-            }
-            // A turn that is known comes before those of a line that is closed.
-            let first =
-                |asked: &Asked| line(asked).known().turns.front().map(|turn| turn.from.max(now));
-            let turns = asked.iter().filter_map(|asked| Some((asked, first(asked)?)));
-            if let Some((asked, _)) = turns.min_by_key(|(_, from)| *from)
-                && let Some(turn) = line(asked).known().turns.pop_front()
-            {
-                return Ok((asked.operation, turn));
-            }
-            let opens = asked.iter().filter_map(|asked| line(asked).known().closed).min();
-            let opens = opens.unwrap_or(now);
-            if opens > until {
-                return Err(Refusal::Late(opens + AHEAD - now));
-            }
-            tokio::time::sleep_until(opens).await;
-        }
-    }
-
     /// Takes a lot for those who wait.
     async fn ask_for(&self, asked: Asked, line: &Line) -> Result<(), Refusal> {
         let lot = LOT.div_duration_f64(line.interval(asked.pace)).ceil() as usize;
         let wanted = line.waiting.load(Ordering::Relaxed).min(lot).max(1);
-        let again = Instant::now() + LOT;
+        let again = Instant::now() + AGAIN;
         let answer = self.book.ask(asked, wanted, None).await?;
         let mut known = line.known();
         match answer {
             Answer::Turns { turns, interval } => {
-                // Less than what is wanted: others take turns as well, and nobody asks for each alone.
                 let short = turns.len() < wanted;
                 known.closed = short.then_some(again);
                 known.interval = Some(interval);

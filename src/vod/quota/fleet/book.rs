@@ -68,6 +68,7 @@ impl Book {
     }
 
     /// So many turns at most; with a pace of walks, one at most, and only if nobody else needs it now.
+    /// Turns of an answer that is lost are lost with it.
     pub async fn ask(
         &self,
         Asked { operation, pace }: Asked,

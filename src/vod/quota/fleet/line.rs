@@ -58,6 +58,15 @@ impl Line {
         known.turns.is_empty() && known.closed.is_none_or(|closed| closed <= now)
     }
 
+    pub fn first_turn(&self) -> Option<Instant> {
+        self.known().turns.front().map(|turn| turn.from)
+    }
+
+    /// Whether there was one.
+    pub fn take_turn(&self, now: Instant) -> bool {
+        self.known().turns.pop_front_if(|turn| turn.from <= now).is_some()
+    }
+
     /// At least how long the last one here will wait.
     pub fn estimate(&self, pace: Pace) -> Duration {
         let waiting = u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
