@@ -54,6 +54,17 @@ fn lists_of_fetch_come_from_variables_and_an_empty_variable_is_an_empty_list() {
 }
 
 #[test]
+fn the_share_of_walks_is_part_of_the_fleets_budget_and_comes_on_top_of_one_process() {
+    let shares = "[vod]\nquota_share = 0.9\n[backfill]\nquota_share = 0.2\n";
+    let one = load(shares, &[]).unwrap();
+    assert!(one.check_shares().unwrap_err().to_string().contains("backfill.quota_share"));
+    let fleet = load(shares, &[("REDIS_URL", "redis://redis")]).unwrap();
+    assert!(fleet.check_shares().is_ok());
+    let none = load("[backfill]\nquota_share = 0.0\n", &[("REDIS_URL", "redis://redis")]).unwrap();
+    assert!(none.check_shares().is_err());
+}
+
+#[test]
 fn what_is_wrong_is_named() {
     for (file, named) in [
         ("[cover]\nrulez = []", "rulez"),

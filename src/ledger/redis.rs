@@ -5,8 +5,8 @@
 //! more than Redis does.
 //!
 //! The user needs `+evalsha +eval +time +hget +hmget +hset +hdel +hincrby +pexpire` on `~vod-cover:*`
-//! (and `+role +info` behind Sentinel, `+cluster` for a cluster). The fleet's quota, `vod-cover:quota:<operation>`,
-//! needs nothing more.
+//! (and `+role +info` behind Sentinel, `+cluster` for a cluster). The fleet's quota beside it, in
+//! `vod-cover:quota:<operation>`, needs nothing more.
 
 use std::time::{Duration, Instant};
 

@@ -142,15 +142,16 @@ impl Quota {
     }
 
     async fn first(&self, operations: &[Operation]) -> Result<Operation, Duration> {
+        let until = Instant::now() + LONGEST_WAIT;
         if let Some((fleet, paces)) = self.fleet() {
             let all = operations.iter().map(|operation| asked(*operation, paces));
             let turn = match &self.walk {
                 Some(walk) => {
                     let all: Vec<_> = all.map(|a| (a, walk[a.operation as usize])).collect();
-                    Box::pin(fleet.walk(&all, Instant::now() + LONGEST_WAIT)).await
+                    Box::pin(fleet.walk(&all, until)).await
                 }
                 // In a box, since every call would carry it otherwise.
-                None => Box::pin(fleet.first(&all.collect::<Vec<_>>())).await,
+                None => Box::pin(fleet.first(&all.collect::<Vec<_>>(), until)).await,
             };
             match turn {
                 Ok(operation) => return Ok(operation),
@@ -158,12 +159,15 @@ impl Quota {
                 Err(Refusal::Away) => {}
             }
         }
-        self.first_here(operations).await
+        self.first_here(operations, until).await
     }
 
     /// The same without asking anybody.
-    async fn first_here(&self, operations: &[Operation]) -> Result<Operation, Duration> {
-        let until = Instant::now() + LONGEST_WAIT;
+    async fn first_here(
+        &self,
+        operations: &[Operation],
+        until: Instant,
+    ) -> Result<Operation, Duration> {
         loop {
             let now = Instant::now();
             let (operation, turn) = {

@@ -14,7 +14,7 @@ use crate::world::World;
 
 const SOON: Duration = Duration::from_secs(60);
 /// How much larger the simulated account's quotas are, so that a test does not take a quarter of an hour.
-const SCALE: f64 = 20.0;
+const SCALE: f64 = 40.0;
 const QUOTAS: [(&str, f64); 6] = [
     ("GETVIDEOLIST", 50.0),
     ("SEARCHMEDIA", 50.0),

@@ -59,10 +59,13 @@ impl Fleet {
         Ok(Self { book: Book::new(settings)?, live, walks })
     }
 
-    /// Waits for the first turn of any of these operations, at most [`LONGEST_WAIT`]; of turns of the same
-    /// moment for that of the operation that is named first.
-    pub(super) async fn first(&self, asked: &[Asked]) -> Result<Operation, Refusal> {
-        let until = Instant::now() + LONGEST_WAIT - AHEAD;
+    /// Waits for the first turn of any of these operations; of turns of the same moment for that of the
+    /// operation that is named first.
+    pub(super) async fn first(
+        &self,
+        asked: &[Asked],
+        until: Instant,
+    ) -> Result<Operation, Refusal> {
         let line = |asked: &Asked| &self.live[asked.operation as usize];
         let _waiting: Vec<_> = asked.iter().map(|asked| Waiting::new(line(asked))).collect();
         let estimate = || asked.iter().map(|asked| line(asked).estimate(asked.pace)).min();
@@ -74,7 +77,7 @@ impl Fleet {
         let _first = line_up(&self.live, operations, until).await.ok_or_else(late)?;
         loop {
             let now = Instant::now();
-            if now > until {
+            if now >= until {
                 return Err(late());
             }
             let unknown = asked.iter().filter(|asked| line(asked).is_unknown(now));
@@ -90,7 +93,7 @@ impl Fleet {
                     }
                 }
                 // Not taken before its moment: a throttling answer may come first.
-                Some((_, from)) => tokio::time::sleep_until(from).await,
+                Some((_, from)) => tokio::time::sleep_until(from.min(until)).await,
                 // All are closed.
                 None => {
                     let opens = asked.iter().filter_map(|asked| line(asked).known().closed).min();
