@@ -48,7 +48,7 @@ macro_rules! transition {
 }
 
 impl RedisLedger {
-    /// Talks to nobody yet, as [`Link::new`].
+    /// Talks to nobody yet: Redis may be away. See [`crate::link`].
     pub fn new(settings: &Settings) -> Result<Self, BadSettings> {
         Ok(Self {
             link: Link::new(settings)?,
