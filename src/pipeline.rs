@@ -87,6 +87,7 @@ impl Pipeline {
     {
         let mut gate = Gate::default();
         let mut tasks: JoinSet<Ended> = JoinSet::new();
+        let mut done = Vec::new();
         // At most one, in a set because that is what ends it when the pipeline ends.
         let mut probes: JoinSet<Result<(), String>> = JoinSet::new();
         loop {
@@ -97,7 +98,11 @@ impl Pipeline {
                 biased;
                 () = self.stop.cancelled() => break,
                 Some(ended) = tasks.join_next() => {
-                    let pause = self.react(ended, &mut gate, &mut tasks);
+                    let mut pause = self.react(ended, &mut gate, &mut tasks, &mut done);
+                    while let Some(ended) = tasks.try_join_next() {
+                        pause |= self.react(ended, &mut gate, &mut tasks, &mut done);
+                    }
+                    self.settle_done(&mut done, &mut tasks);
                     self.queue.take_singly(!gate.is_open());
                     if pause {
                         // Takes seconds if the broker is away; a stop must not wait for it.
@@ -117,11 +122,19 @@ impl Pipeline {
                 }
                 taken = self.queue.next(), if room => match taken {
                     Ok(Some(delivery)) => {
-                        let work = AssertUnwindSafe(handle(delivery.message.clone())).catch_unwind();
-                        tasks.spawn(async move {
-                            let result = work.await.unwrap_or_else(|panic| Err(panicked(panic.as_ref())));
-                            Ended::Handled(delivery, result)
-                        });
+                        let mut next = Some(delivery);
+                        while let Some(delivery) = next {
+                            let work = handle(delivery.message.clone());
+                            let work = AssertUnwindSafe(work).catch_unwind();
+                            // Boxed where it is made: moved into the set, it would be copied thrice.
+                            tasks.spawn(Box::pin(async move {
+                                let result = work.await;
+                                let result = result.unwrap_or_else(|panic| Err(panicked(&*panic)));
+                                Ended::Handled(delivery, result)
+                            }));
+                            let room = tasks.len() < gate.limit(self.in_flight);
+                            next = if room { self.queue.at_hand() } else { None };
+                        }
                     }
                     Ok(None) => break,
                     Err(error) => {
@@ -140,6 +153,7 @@ impl Pipeline {
         ended: Result<Ended, JoinError>,
         gate: &mut Gate,
         tasks: &mut JoinSet<Ended>,
+        done: &mut Vec<Delivery>,
     ) -> bool {
         match ended {
             Ok(Ended::Handled(delivery, result)) => {
@@ -171,9 +185,14 @@ impl Pipeline {
                     error!(dependency = pause.dependency.name(), why = pause.why, "intake paused");
                 }
                 telemetry::settled(&settlement);
-                let queue = Arc::clone(&self.queue);
-                tasks
-                    .spawn(async move { Ended::Settled(queue.settle(delivery, settlement).await) });
+                if settlement == Settlement::Done {
+                    done.push(delivery);
+                } else {
+                    let queue = Arc::clone(&self.queue);
+                    tasks.spawn(
+                        async move { Ended::Settled(queue.settle(delivery, settlement).await) },
+                    );
+                }
                 pause
             }
             Ok(Ended::Settled(Ok(()))) => false,
@@ -183,6 +202,14 @@ impl Pipeline {
                 error!(error = chain(&error), "a task of the pipeline ended badly");
                 false
             }
+        }
+    }
+
+    /// What ended in the same moment is settled together.
+    fn settle_done(&self, done: &mut Vec<Delivery>, tasks: &mut JoinSet<Ended>) {
+        if !done.is_empty() {
+            let (queue, done) = (Arc::clone(&self.queue), std::mem::take(done));
+            tasks.spawn(async move { Ended::Settled(queue.settle_done(done).await) });
         }
     }
 
@@ -196,8 +223,10 @@ impl Pipeline {
     async fn drain(&self, mut gate: Gate, mut tasks: JoinSet<Ended>) {
         self.show(&gate, tasks.len(), true);
         let settle = async {
+            let mut done = Vec::new();
             while let Some(ended) = tasks.join_next().await {
-                self.react(ended, &mut gate, &mut tasks);
+                self.react(ended, &mut gate, &mut tasks, &mut done);
+                self.settle_done(&mut done, &mut tasks);
                 self.show(&gate, tasks.len(), true);
             }
         };

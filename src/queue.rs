@@ -167,10 +167,24 @@ pub trait Queue: Send + Sync {
     /// future loses no delivery.
     async fn next(&self) -> Result<Option<Delivery>, Error>;
 
+    /// One more that is there already, without waiting, after `next` has returned one.
+    fn at_hand(&self) -> Option<Delivery> {
+        None
+    }
+
     /// Ends a delivery. `Replace`, `Retry` and `Dead` are stored before the original is acknowledged, so that a
     /// crash in between makes a duplicate, never a loss. An error means that the delivery is not
     /// settled and will come again.
     async fn settle(&self, delivery: Delivery, how: Settlement) -> Result<(), Error>;
+
+    /// Ends deliveries that are done, at less cost than one by one. After an error some of them will come
+    /// again.
+    async fn settle_done(&self, deliveries: Vec<Delivery>) -> Result<(), Error> {
+        for delivery in deliveries {
+            self.settle(delivery, Settlement::Done).await?;
+        }
+        Ok(())
+    }
 
     /// Stops taking. Deliveries that `next` has not handed out return to the queue; those handed out
     /// can still be settled.

@@ -132,7 +132,7 @@ impl Rabbit {
         held: &Held,
     ) -> Result<(), Error> {
         match self.store(queue, &message, death, tag, held).await {
-            Ok(true) => self.acknowledge(tag, held).await,
+            Ok(true) => self.acknowledge(&[tag]).await,
             Ok(false) => Ok(()),
             Err(error) => {
                 self.intake.give_back(tag, held).await;
@@ -141,8 +141,8 @@ impl Rabbit {
         }
     }
 
-    async fn acknowledge(&self, tag: Tag, held: &Held) -> Result<(), Error> {
-        let acknowledged = self.intake.acknowledge(tag, held).await;
+    async fn acknowledge(&self, tags: &[Tag]) -> Result<(), Error> {
+        let acknowledged = self.intake.acknowledge(tags).await;
         acknowledged.map_err(|trouble| {
             Error::unavailable("acknowledging an event", trouble.explain(&self.settings))
         })
@@ -168,7 +168,7 @@ impl Queue for Rabbit {
             return Ok(());
         };
         match how {
-            Settlement::Done => self.acknowledge(tag, &held).await,
+            Settlement::Done => self.acknowledge(&[tag]).await,
             Settlement::Replace { message, after } => self.later(message, after, tag, &held).await,
             Settlement::Retry { after, counts, error } => {
                 let message = message.after_failure(counts, &error, Timestamp::now());
@@ -182,6 +182,15 @@ impl Queue for Rabbit {
                 self.replace(&queue, message, Some(death), tag, &held).await
             }
         }
+    }
+
+    fn at_hand(&self) -> Option<Delivery> {
+        self.intake.hand_out()
+    }
+
+    async fn settle_done(&self, deliveries: Vec<Delivery>) -> Result<(), Error> {
+        let tags: Vec<_> = deliveries.iter().map(|delivery| delivery.tag).collect();
+        self.acknowledge(&tags).await
     }
 
     async fn pause(&self) {

@@ -2,11 +2,11 @@
 //! is a generation: when it ends, the broker delivers again what was not acknowledged on it, so nothing of
 //! an ended generation is handed out or acknowledged any more. Holds at most `prefetch` deliveries.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use lapin::message::Delivery as Received;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, BasicRejectOptions,
@@ -25,6 +25,9 @@ use super::wire::{self, brief};
 use super::{topology, watchdog};
 use crate::queue::{Delivery, Tag};
 
+/// How long what is done waits for something older, to be acknowledged together with it.
+const GAP_PATIENCE: Duration = Duration::from_millis(20);
+
 pub(super) struct Intake {
     pub(super) settings: Arc<Settings>,
     status: Arc<Status>,
@@ -38,6 +41,9 @@ pub(super) struct Intake {
     connection: watch::Sender<Option<Arc<Connection>>>,
     arrived: Notify,
     deliveries: Mutex<Deliveries>,
+    /// Held while acknowledging or returning: an acknowledgement of several must never overtake what is
+    /// said of one of them.
+    speaking: tokio::sync::Mutex<()>,
 }
 
 /// The deliveries of one generation.
@@ -46,10 +52,21 @@ struct Deliveries {
     generation: u64,
     /// Not handed out yet.
     buffer: VecDeque<Received>,
-    /// Handed out and not settled.
-    held: HashMap<u64, Held>,
+    /// Handed out and not settled, by delivery tag.
+    held: BTreeMap<u64, Held>,
     arrivals: u64,
     consuming_since: Option<Instant>,
+}
+
+impl Deliveries {
+    /// The last of the oldest that are all done, which are forgotten with it.
+    fn take_run(&mut self) -> Option<Acker> {
+        let mut last = None;
+        while let Some(first) = self.held.first_entry().filter(|first| first.get().done) {
+            last = Some(first.remove().acker);
+        }
+        last
+    }
 }
 
 /// A delivery that was handed out.
@@ -57,6 +74,8 @@ struct Deliveries {
 pub(super) struct Held {
     acker: Acker,
     pub traceparent: Option<String>,
+    /// Done, and only not acknowledged yet.
+    done: bool,
 }
 
 /// What the watchdog compares the broker's numbers with.
@@ -79,6 +98,7 @@ impl Intake {
             connection: watch::Sender::new(None),
             arrived: Notify::new(),
             deliveries: Mutex::default(),
+            speaking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -116,19 +136,57 @@ impl Intake {
             .flatten()
     }
 
-    pub async fn acknowledge(&self, tag: Tag, held: &Held) -> Result<(), Trouble> {
+    /// Acknowledges what is done: a run of the oldest deliveries by one frame. What is younger than one
+    /// that is not done waits a moment for that, and is then acknowledged by itself.
+    pub async fn acknowledge(&self, tags: &[Tag]) -> Result<(), Trouble> {
+        if self.acknowledge_run(tags).await? {
+            return Ok(());
+        }
+        sleep(GAP_PATIENCE).await;
+        let _speaking = self.speaking.lock().await;
+        for tag in tags {
+            let left = self.held(*tag).filter(|held| held.done);
+            if let Some(held) = left {
+                self.speak(&held.acker, false).await?;
+                self.forget(*tag);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether that was all of them.
+    async fn acknowledge_run(&self, tags: &[Tag]) -> Result<bool, Trouble> {
+        {
+            let mut deliveries = self.lock();
+            let generation = deliveries.generation;
+            for tag in tags.iter().filter(|tag| tag.generation == generation) {
+                if let Some(held) = deliveries.held.get_mut(&tag.number) {
+                    held.done = true;
+                }
+            }
+        }
+        let _speaking = self.speaking.lock().await;
+        let run = self.lock().take_run();
+        if let Some(acker) = run {
+            self.speak(&acker, true).await?;
+        }
+        Ok(tags.iter().all(|tag| self.held(*tag).is_none()))
+    }
+
+    async fn speak(&self, acker: &Acker, multiple: bool) -> Result<(), Trouble> {
         let limit = self.settings.confirm_timeout;
-        let done = within(limit, "acknowledging", held.acker.ack(BasicAckOptions::default())).await;
-        self.forget(tag);
-        if !done? {
-            tracing::debug!(tag.generation, tag.number, "the channel is gone: will be redelivered");
+        let said = acker.ack(BasicAckOptions { multiple });
+        if !within(limit, "acknowledging", said).await? {
+            tracing::debug!("the channel is gone: will be redelivered");
         }
         Ok(())
     }
 
     /// Returns a delivery to the queue, to be delivered again soon.
     pub async fn give_back(&self, tag: Tag, held: &Held) {
+        let _speaking = self.speaking.lock().await;
         requeue(&held.acker, self.settings.confirm_timeout).await;
+        // Not before: until then nothing that is younger may be acknowledged together with it.
         self.forget(tag);
     }
 
@@ -225,19 +283,30 @@ impl Intake {
                 consumed_with = prefetch;
             }
             tokio::select! {
-                received = next_of(&mut consumer) => match received {
-                    Some(Ok(received)) => {
-                        self.arrive(received);
-                        alone = alone.saturating_sub(1);
+                received = next_of(&mut consumer) => {
+                    let mut received = Some(received);
+                    while let Some(one) = received {
+                        match one {
+                            Some(Ok(one)) => self.arrive(one),
+                            Some(Err(source)) => {
+                                let step = format!("consuming queue {:?}", settings.queue);
+                                return Err(Trouble::Refused { step, source });
+                            }
+                            None => {
+                                let queue = settings.queue.clone();
+                                return Err(Trouble::ConsumerCancelled { queue });
+                            }
+                        }
+                        // What came with it needs no round of its own.
+                        received = match alone.checked_sub(1) {
+                            Some(left) => {
+                                alone = left;
+                                None
+                            }
+                            None => next_of(&mut consumer).now_or_never(),
+                        };
                     }
-                    Some(Err(source)) => {
-                        let step = format!("consuming queue {:?}", settings.queue);
-                        return Err(Trouble::Refused { step, source });
-                    }
-                    None => {
-                        return Err(Trouble::ConsumerCancelled { queue: settings.queue.clone() });
-                    }
-                },
+                }
                 changed = wanted.changed() => debug_assert!(changed.is_ok()),
                 changed = singly.changed() => debug_assert!(changed.is_ok()),
                 trouble = &mut watchdog => return Err(trouble),
@@ -290,13 +359,15 @@ impl Intake {
         self.arrived.notify_one();
     }
 
-    fn hand_out(&self) -> Option<Delivery> {
+    pub fn hand_out(&self) -> Option<Delivery> {
         let mut deliveries = self.lock();
         let mut received = deliveries.buffer.pop_front()?;
         let tag = Tag { generation: deliveries.generation, number: received.delivery_tag };
         let traceparent = wire::traceparent(&received);
         let message = wire::message(&mut received);
-        deliveries.held.insert(tag.number, Held { acker: received.acker, traceparent });
+        deliveries
+            .held
+            .insert(tag.number, Held { acker: received.acker, traceparent, done: false });
         Some(Delivery { message, tag })
     }
 

@@ -89,9 +89,13 @@ pub(super) fn properties(
         headers.insert(name.into(), value);
     };
     let long = |text: &str| AMQPValue::LongString(cut(text, Failures::MAX_TEXT).into());
-    put(header::ATTEMPTS, AMQPValue::LongLongInt(message.attempts.into()));
-    put(header::DEFERRALS, AMQPValue::LongLongInt(message.deferrals.into()));
-    put(header::EVENT_TYPE, long(&message.kind));
+    let is_first = message.attempts == 0 && message.deferrals == 0 && death.is_none();
+    // One that was never tried is known by its routing key.
+    if !is_first {
+        put(header::ATTEMPTS, AMQPValue::LongLongInt(message.attempts.into()));
+        put(header::DEFERRALS, AMQPValue::LongLongInt(message.deferrals.into()));
+        put(header::EVENT_TYPE, long(&message.kind));
+    }
     if let Some(failures) = &message.failures {
         put(header::FIRST_ERROR, long(&failures.first));
         put(header::LAST_ERROR, long(&failures.last));
