@@ -6,7 +6,6 @@
 //! Uploads go to OSS, which has a scheme of its own, [`oss`].
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -79,16 +78,26 @@ pub fn sign(
 /// RFC 3986 as the API wants it: everything but letters, digits and `-_.~` becomes `%XX` of its UTF-8
 /// bytes, so a space is `%20` and never `+`.
 pub fn percent_encode(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len() * 3);
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            // Writing to a String cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-    }
+    let mut encoded = String::with_capacity(text.len() * 3 / 2);
+    push_encoded(&mut encoded, text);
     encoded
+}
+
+fn push_encoded(encoded: &mut String, text: &str) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let stands = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~');
+    let mut rest = text;
+    while let Some(at) = rest.bytes().position(|byte| !stands(byte)) {
+        encoded.push_str(&rest[..at]);
+        let odd = rest[at..].chars().next().map_or(1, char::len_utf8);
+        for byte in rest[at..at + odd].bytes() {
+            encoded.push('%');
+            encoded.push(char::from(DIGITS[usize::from(byte >> 4)]));
+            encoded.push(char::from(DIGITS[usize::from(byte & 15)]));
+        }
+        rest = &rest[at + odd..];
+    }
+    encoded.push_str(rest);
 }
 
 /// `k=v` joined by `&`, both sides encoded, sorted by the bytes of the name.
@@ -97,9 +106,16 @@ where
     K: AsRef<str> + Ord,
     V: AsRef<str>,
 {
-    let pair =
-        |(k, v): (&K, &V)| format!("{}={}", percent_encode(k.as_ref()), percent_encode(v.as_ref()));
-    parameters.iter().map(pair).collect::<Vec<_>>().join("&")
+    let mut query = String::new();
+    for (name, value) in parameters {
+        if !query.is_empty() {
+            query.push('&');
+        }
+        push_encoded(&mut query, name.as_ref());
+        query.push('=');
+        push_encoded(&mut query, value.as_ref());
+    }
+    query
 }
 
 /// `2024-05-01T08:00:00Z`: UTC, whole seconds.
