@@ -296,8 +296,7 @@ fn is_default(video: &VideoInfo) -> bool {
     match current.cover {
         CurrentCover::None => true,
         CurrentCover::Is(cover) => {
-            let default = current.snapshots.get(current.snapshots.len() / 2);
-            default.is_some_and(|default| default.path() == cover.path())
+            current.middle.is_some_and(|default| default.path() == cover.path())
         }
         CurrentCover::Odd(_) => false,
     }

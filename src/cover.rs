@@ -2,6 +2,7 @@
 //! [`policy`] says by which rules, [`course`] what is done in which order, [`change`] what somebody else's
 //! change of a cover means.
 
+use core::net::Ipv4Addr;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -52,6 +53,9 @@ impl CoverUrl {
     }
 
     fn checked(text: &str, bare: &str) -> Result<Self, BadCoverUrl> {
+        if bare.len() <= Self::MAX_LEN && is_plain(bare) {
+            return Ok(Self(bare.to_owned()));
+        }
         let bad = |why| BadCoverUrl { text: text.chars().take(128).collect(), why };
         let url = Url::parse(bare).map_err(|_| bad("it is no URL"))?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -79,14 +83,47 @@ impl CoverUrl {
     }
 }
 
+/// Whether an address is so plain that a parser has nothing to say about it, as VOD's own are: a name with
+/// a letter in its last label, and a path of characters that stand for themselves. Twenty of them
+/// are read in the life of one event.
+fn is_plain(url: &str) -> bool {
+    let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+    let Some((host, path)) = rest.and_then(|rest| rest.split_once('/')) else { return false };
+    if !path.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~/".contains(&b)) {
+        return false;
+    }
+    let host = match host.split_once(':') {
+        Some((host, port)) if is_port(port) => host,
+        Some(_) => return false,
+        None => host,
+    };
+    if host.parse::<Ipv4Addr>().is_ok() {
+        return true;
+    }
+    let mut labels = host.split('.');
+    let label = |label: &str| {
+        let bytes = label.as_bytes();
+        bytes.iter().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || *b == b'-')
+            && bytes.first().is_some_and(u8::is_ascii_alphanumeric)
+            && !label.starts_with("xn--")
+    };
+    let last = labels.next_back().unwrap_or_default();
+    label(last) && last.starts_with(|first: char| first.is_ascii_lowercase()) && labels.all(label)
+}
+
+fn is_port(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_digit()) && text.parse::<u16>().is_ok()
+}
+
 /// What marks a query that expires: URL signing of VOD's domains, and both signatures of OSS.
 const SIGNATURES: [&str; 3] = ["auth_key=", "signature=", "security-token="];
 
 /// An address without scheme, host, query and fragment.
 fn path(url: &str) -> &str {
-    let bare = url.trim().split(['?', '#']).next().unwrap_or_default();
-    let rest = bare.find("://").map_or(bare, |at| &bare[at + 3..]);
-    rest.find('/').map_or("/", |at| &rest[at..])
+    let url = url.trim();
+    let bare = url.bytes().position(|b| b == b'?' || b == b'#').map_or(url, |at| &url[..at]);
+    let rest = bare.split_once("://").map_or(bare, |(_, rest)| rest);
+    rest.bytes().position(|b| b == b'/').map_or("/", |at| &rest[at..])
 }
 
 impl fmt::Display for CoverUrl {
@@ -181,8 +218,8 @@ pub enum ImageFormat {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Current {
     pub cover: CurrentCover,
-    /// The cover snapshots that VOD has of the video, in order; it takes its default cover from them.
-    pub snapshots: Vec<CoverUrl>,
+    /// The one of the video's cover snapshots that VOD takes for a default: the middle one, number N/2 + 1.
+    pub middle: Option<CoverUrl>,
 }
 
 impl Current {

@@ -252,6 +252,16 @@ impl Fields {
         found.filter(|value| !value.is_null())
     }
 
+    fn take(&mut self, name: &str) -> Option<Value> {
+        self.get(name)?;
+        let exact = self.0.get_mut(name);
+        let found = match exact {
+            Some(_) => exact,
+            None => self.0.iter_mut().find(|(key, _)| key.trim() == name).map(|(_, value)| value),
+        };
+        found.map(Value::take)
+    }
+
     fn text(&self, name: &str) -> Option<String> {
         let text = match self.get(name)? {
             Value::String(text) => text.trim().to_owned(),

@@ -6,6 +6,8 @@
 //! holder of the lease replaces it. Every transition names the lease's owner and fence, and is idempotent
 //! for them, because a reply can be lost after the effect.
 
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -34,6 +36,16 @@ pub struct Key {
 /// the same message again while its first handler still runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Owner(pub Uuid);
+
+impl Owner {
+    /// One that was never given out: of this process by its number, and of all processes by chance.
+    pub fn another() -> Self {
+        static FIRST: LazyLock<u128> = LazyLock::new(|| Uuid::new_v4().as_u128());
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let number = u128::from(COUNT.fetch_add(1, Ordering::Relaxed));
+        Self(Uuid::from_u128(FIRST.wrapping_add(number)))
+    }
+}
 
 /// The right to work on a video until `deadline`.
 #[must_use]

@@ -39,6 +39,9 @@
 //! the worker. Ports never import adapters. [`sim`] shares no code with [`vod`]. Only [`app`] knows
 //! everything.
 
+// Whether a future may go to another thread is looked up through everything that it holds, which is deep.
+#![recursion_limit = "256"]
+
 pub mod app;
 pub mod backfill;
 pub mod cli;
@@ -48,6 +51,7 @@ pub mod error;
 pub mod event;
 pub mod fetch;
 pub mod gateway;
+mod gathering;
 pub mod inspect;
 pub mod ledger;
 pub mod link;

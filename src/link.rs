@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use redis::{Cmd, ErrorKind, RedisError, RedisResult, Script, ServerErrorKind};
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisError, RedisResult, ServerErrorKind};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
@@ -33,22 +33,22 @@ struct State {
 }
 
 /// A script with its text, for a server that does not know it (any more).
-pub(crate) struct Transition {
+pub(crate) struct Script {
     name: &'static str,
     code: &'static str,
     hash: String,
 }
 
-impl Transition {
+impl Script {
     pub fn new(name: &'static str, code: &'static str) -> Self {
-        Self { name, code, hash: Script::new(code).get_hash().to_owned() }
+        Self { name, code, hash: redis::Script::new(code).get_hash().to_owned() }
     }
 
-    /// `EVALSHA hash keys... name arguments...`, or the same with the whole text.
+    /// `EVALSHA hash keys... arguments...`, or the same with the whole text.
     fn command(&self, whole: bool, keys: &[&str], arguments: &[&str]) -> Cmd {
         let mut command = redis::cmd(if whole { "EVAL" } else { "EVALSHA" });
         command.arg(if whole { self.code } else { &self.hash });
-        command.arg(keys.len()).arg(keys).arg(self.name).arg(arguments);
+        command.arg(keys.len()).arg(keys).arg(arguments);
         command
     }
 }
@@ -63,40 +63,45 @@ impl Link {
         Ok(Self { address, timeout, connect_timeout, state: Mutex::default() })
     }
 
-    /// Runs a transition. If the connection breaks or does not answer in time, nobody knows whether it
+    /// Whether one script must not touch keys of different hash tags.
+    pub fn is_cluster(&self) -> bool {
+        matches!(self.address, Address::Cluster(_))
+    }
+
+    /// Runs a script. If the connection breaks or does not answer in time, nobody knows whether it
     /// ran: it is run once more over a new connection, which is safe because transitions are idempotent
     /// for their owner. Takes at most two `timeout`s, and as long as the connections need: no more than
     /// four `connect_timeout`s, others' attempts that are waited for included. Answers with the moment when
     /// the run that was answered left, too.
-    pub async fn run(
+    pub async fn run<T: FromRedisValue>(
         &self,
-        transition: &Transition,
+        script: &Script,
         keys: &[&str],
         arguments: &[&str],
-    ) -> RedisResult<(Instant, Vec<String>)> {
-        match self.run_once(transition, keys, arguments).await {
+    ) -> RedisResult<(Instant, T)> {
+        match self.run_once(script, keys, arguments).await {
             Err(Broken::InUse(error)) => {
-                tracing::debug!(transition = transition.name, %error, "running it again");
-                self.run_once(transition, keys, arguments).await
+                tracing::debug!(script = script.name, %error, "running it again");
+                self.run_once(script, keys, arguments).await
             }
             outcome => outcome,
         }
         .map_err(Broken::into_error)
     }
 
-    async fn run_once(
+    async fn run_once<T: FromRedisValue>(
         &self,
-        transition: &Transition,
+        script: &Script,
         keys: &[&str],
         arguments: &[&str],
-    ) -> Result<(Instant, Vec<String>), Broken> {
+    ) -> Result<(Instant, T), Broken> {
         let (generation, mut connection) = self.connection().await.map_err(Broken::Not)?;
         let sent = Instant::now();
         let answer = timeout(self.timeout, async {
-            let known = transition.command(false, keys, arguments);
+            let known = script.command(false, keys, arguments);
             match known.query_async(&mut connection).await {
                 Err(error) if error.kind() == ServerErrorKind::NoScript.into() => {
-                    transition.command(true, keys, arguments).query_async(&mut connection).await
+                    script.command(true, keys, arguments).query_async(&mut connection).await
                 }
                 answer => answer,
             }
@@ -165,7 +170,7 @@ impl Broken {
 
 /// Whether the connection must not be used again. An answer that is merely unwelcome speaks for it; one
 /// of a server that has become a replica, or that knows us no more, does not.
-fn is_suspect(error: &RedisError) -> bool {
+pub(super) fn is_suspect(error: &RedisError) -> bool {
     use ServerErrorKind::{ClusterDown, MasterDown, ReadOnly};
     match error.kind() {
         ErrorKind::Server(ReadOnly | MasterDown | ClusterDown) => true,

@@ -6,16 +6,20 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use jiff::Timestamp;
 use reqwest::Url;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::cover::{Candidate, CoverUrl};
 use crate::error::Class;
 use crate::event::VideoId;
+use crate::gathering::Gathering;
+use call::Turn;
 
 mod answer;
 mod batch;
@@ -67,7 +71,10 @@ struct Inner {
     http: reqwest::Client,
     credentials: Arc<Credentials>,
     quota: Quota,
-    look_ups: batch::Gathering<VideoId, VideoInfo>,
+    look_ups: Gathering<batch::LookUps>,
+    updates: Gathering<batch::Updates>,
+    /// Set when the access key turned out to lack the permission for UpdateVideoInfos.
+    singly: AtomicBool,
 }
 
 type Parameters = BTreeMap<&'static str, String>;
@@ -100,8 +107,11 @@ impl Client {
         credentials: Arc<Credentials>,
         quota: Quota,
     ) -> Self {
-        let look_ups = batch::Gathering::default();
-        let inner = Inner { settings, endpoint, http, credentials, quota, look_ups };
+        let look_ups = Gathering::new(batch::SLOTS, MOST_VIDEOS);
+        let updates = Gathering::new(batch::SLOTS, MOST_VIDEOS);
+        let singly = AtomicBool::new(false);
+        let inner =
+            Inner { settings, endpoint, http, credentials, quota, look_ups, updates, singly };
         Self { inner: Arc::new(inner) }
     }
 
@@ -135,9 +145,13 @@ impl Client {
     /// cover again is harmless.
     /// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-updatevideoinfo>
     pub async fn update_video_info(&self, video: &VideoId, cover: &CoverUrl) -> Result<(), Error> {
+        self.update_one(video, cover, Turn::Take).await
+    }
+
+    async fn update_one(&self, video: &VideoId, cover: &CoverUrl, turn: Turn) -> Result<(), Error> {
         let parameters =
             Parameters::from([("CoverURL", cover.to_string()), ("VideoId", video.to_string())]);
-        match self.send(Operation::UpdateVideoInfo, parameters).await {
+        match self.send(Operation::UpdateVideoInfo, parameters, turn).await {
             // The key may lack the permission, or it may lack it for this video alone, which belongs to
             // another application. The one stops everything, the other must not. Only the operation for
             // several videos tells them apart: it names forbidden videos in a successful answer.
@@ -161,13 +175,24 @@ impl Client {
         &self,
         updates: &[(VideoId, CoverUrl)],
     ) -> Result<Updated, Error> {
+        self.update_several(updates, Turn::Take).await
+    }
+
+    /// With the turn of the first part.
+    async fn update_several(
+        &self,
+        updates: &[(VideoId, CoverUrl)],
+        mut turn: Turn,
+    ) -> Result<Updated, Error> {
         let operation = Operation::UpdateVideoInfos;
         let count = at_most(MOST_VIDEOS, operation, updates.len())?;
         let (mut all, mut done) = (Updated::default(), 0);
         while done < count {
             let (content, taken) = update_content(&updates[done..]);
             let parameters = Parameters::from([("UpdateContent", content)]);
-            match self.call::<wire::UpdateVideoInfos>(operation, parameters).await {
+            let reply = self.call_in::<wire::UpdateVideoInfos>(operation, parameters, turn).await;
+            turn = Turn::Take;
+            match reply {
                 Ok(reply) => {
                     all.non_exist.extend(reply.non_exist_video_ids);
                     all.forbidden.extend(reply.forbidden_video_ids);
@@ -186,9 +211,13 @@ impl Client {
     /// GetVideoInfo.
     /// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-getvideoinfo>
     pub async fn get_video_info(&self, video: &VideoId) -> Result<VideoInfo, Error> {
+        self.get_one(video, Turn::Take).await
+    }
+
+    async fn get_one(&self, video: &VideoId, turn: Turn) -> Result<VideoInfo, Error> {
         let operation = Operation::GetVideoInfo;
         let parameters = Parameters::from([("VideoId", video.to_string())]);
-        let reply: wire::GetVideoInfo = match self.call(operation, parameters).await {
+        let reply: wire::GetVideoInfo = match self.call_in(operation, parameters, turn).await {
             // As with UpdateVideoInfo: the operation for several videos works if the key may ask at all.
             Err(error) if error.is_code("Forbidden") => {
                 return match self.get_video_infos(std::slice::from_ref(video)).await {
@@ -208,20 +237,26 @@ impl Client {
     /// GetVideoInfos: up to 20 videos. That none of them exists is an answer too.
     /// <https://www.alibabacloud.com/help/en/vod/developer-reference/api-vod-2017-03-21-getvideoinfos>
     pub async fn get_video_infos(&self, videos: &[VideoId]) -> Result<VideoInfos, Error> {
+        self.get_several(videos, Turn::Take).await
+    }
+
+    async fn get_several(&self, videos: &[VideoId], turn: Turn) -> Result<VideoInfos, Error> {
         let operation = Operation::GetVideoInfos;
         if at_most(MOST_VIDEOS, operation, videos.len())? == 0 {
             return Ok(VideoInfos::default());
         }
         let ids: Vec<_> = videos.iter().map(VideoId::to_string).collect();
         let parameters = Parameters::from([("VideoIds", ids.join(","))]);
-        let reply: wire::GetVideoInfos = match self.call(operation, parameters).await {
+        let reply: wire::GetVideoInfos = match self.call_in(operation, parameters, turn).await {
             Err(error) if error.is_code("InvalidVideo.NotFound") => {
                 return Ok(VideoInfos { found: Vec::new(), non_exist: ids });
             }
             other => other?,
         };
         // One that cannot be read counts as not mentioned, which is an error for whoever asked about it.
-        let read = |video| VideoInfo::read_alone(operation, video);
+        let read = |video: Box<RawValue>| {
+            VideoInfo::read_alone(operation, serde_json::from_str(video.get()))
+        };
         let found = reply.video_list.into_iter().filter_map(read).collect();
         Ok(VideoInfos { found, non_exist: reply.non_exist_video_ids })
     }
@@ -291,7 +326,7 @@ impl Client {
             .filter(|operation| intelligent || *operation != Operation::ListAiImageInfo)
         {
             let parameters = Parameters::from([("VideoId", "0".repeat(32))]);
-            let result = match self.send(operation, parameters).await {
+            let result = match self.send(operation, parameters, Turn::Take).await {
                 // Whatever VOD has against the made-up request, it has accepted who asks.
                 Err(error) if error.is_about_the_request() => Ok(()),
                 Err(error)
@@ -309,8 +344,13 @@ impl Client {
     }
 
     /// A call whose answer says nothing more than that it was done.
-    async fn send(&self, operation: Operation, parameters: Parameters) -> Result<(), Error> {
-        self.call::<serde::de::IgnoredAny>(operation, parameters).await.map(drop)
+    async fn send(
+        &self,
+        operation: Operation,
+        parameters: Parameters,
+        turn: Turn,
+    ) -> Result<(), Error> {
+        self.call_in::<serde::de::IgnoredAny>(operation, parameters, turn).await.map(drop)
     }
 
     async fn call<T: DeserializeOwned>(
@@ -318,7 +358,16 @@ impl Client {
         operation: Operation,
         parameters: Parameters,
     ) -> Result<T, Error> {
-        call::call(&self.inner, operation, &parameters).await
+        self.call_in(operation, parameters, Turn::Take).await
+    }
+
+    async fn call_in<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        parameters: Parameters,
+        turn: Turn,
+    ) -> Result<T, Error> {
+        call::call(&self.inner, operation, &parameters, turn).await
     }
 }
 

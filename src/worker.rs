@@ -110,20 +110,22 @@ impl Worker {
                 let snapshots = Snapshots { ready: &ready, turn: None, attempts: message.attempts };
                 ("SnapshotComplete".to_owned(), self.choose_for(snapshots, Some(message)).await)
             }
+            // Boxed, so that no event carries the room for all of these along.
             Ok(Event::FollowUp(again)) => {
                 let (ready, turn) = (&again.ready, Some(again.turn));
                 let snapshots = Snapshots { ready, turn, attempts: message.attempts };
-                (event::FOLLOW_UP.to_owned(), self.choose_for(snapshots, Some(message)).await)
+                let chosen = Box::pin(self.choose_for(snapshots, Some(message))).await;
+                (event::FOLLOW_UP.to_owned(), chosen)
             }
             Ok(Event::CoverChanged(changed)) => {
-                let judged = self.judge(&changed, message.deferrals < PATIENCE).await;
+                let judged = Box::pin(self.judge(&changed, message.deferrals < PATIENCE)).await;
                 ("MediaBaseChangeComplete".to_owned(), judged)
             }
             Ok(Event::Pulled(pulled)) => {
-                ("UploadByURLComplete".to_owned(), self.pulled(&pulled).await)
+                ("UploadByURLComplete".to_owned(), Box::pin(self.pulled(&pulled)).await)
             }
             Ok(Event::Deleted(gone)) => {
-                ("DeleteMediaComplete".to_owned(), self.forget(&gone).await)
+                ("DeleteMediaComplete".to_owned(), Box::pin(self.forget(&gone)).await)
             }
             Ok(Event::Nothing { kind, video, why }) => {
                 let video = video.map(String::from);
@@ -274,7 +276,7 @@ impl Worker {
 
     async fn claim(&self, key: &Key) -> Result<Claimed<'_>, Failure> {
         // One owner for each delivery: a broker may deliver a message again while it is handled.
-        let owner = Owner(Uuid::new_v4());
+        let owner = Owner::another();
         let (lease, memory, starts) = match self.ledger.claim(key, owner, self.lease).await? {
             Claim::Done(record) => return Ok(Claimed::Before(record.follow_up)),
             Claim::Outdated => return Ok(Claimed::Before(None)),
@@ -349,11 +351,11 @@ impl Worker {
         match &decision.verdict {
             Verdict::Set { cover, rule } | Verdict::IsSet { cover, rule } => {
                 telemetry::cover_set(rule.to_string());
-                info!(video.id = %video, %rule, %cover, wrote, provisional, trace, "cover set");
+                debug!(video.id = %video, %rule, %cover, wrote, provisional, trace, "cover set");
             }
-            Verdict::Keep(why) => info!(video.id = %video, %why, provisional, trace, "cover kept"),
+            Verdict::Keep(why) => debug!(video.id = %video, %why, provisional, trace, "cover kept"),
             Verdict::NoCover => warn!(video.id = %video, trace, "no rule yields a cover"),
-            Verdict::Wait => info!(video.id = %video, trace, "waiting for a smart thumbnail"),
+            Verdict::Wait => debug!(video.id = %video, trace, "waiting for a smart thumbnail"),
         }
         if let Some(observer) = &self.observer {
             let (event, policy) = (key.event.clone(), policy.name.clone());

@@ -183,7 +183,7 @@ async fn decide(
 }
 
 fn no_cover() -> Current {
-    Current { cover: CurrentCover::None, snapshots: Vec::new() }
+    Current { cover: CurrentCover::None, middle: None }
 }
 
 async fn intelligent(

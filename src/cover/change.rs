@@ -210,8 +210,7 @@ impl Judging<'_> {
 
 /// The picture that VOD takes by itself.
 fn default_of(current: &Current) -> Option<&str> {
-    let snapshots = &current.snapshots;
-    snapshots.get(snapshots.len() / 2).map(CoverUrl::as_str)
+    current.middle.as_ref().map(CoverUrl::as_str)
 }
 
 /// Without what a signature may have added, and no longer than what can be written.

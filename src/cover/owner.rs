@@ -40,16 +40,15 @@ pub fn whose(current: &Current, case: &Case<'_>, seen: &Evidence) -> Owner {
         Some(By::Restoration) => return Owner::Somebody,
         None => {}
     }
-    // The event's snapshots, if they are of the kind that VOD takes its cover from, and those it has now.
-    let of_event = case.automatic.then(|| case.candidates.iter().map(|one| &one.url).collect());
-    let sets: [Vec<&CoverUrl>; 2] =
-        [of_event.unwrap_or_default(), current.snapshots.iter().collect()];
-    let middles = sets.iter().filter_map(|set| set.get(set.len() / 2).copied());
+    // The event's snapshots, if they are of the kind that VOD takes its cover from.
+    let of_event = if case.automatic { case.candidates } else { &[] };
+    let middle = of_event.get(of_event.len() / 2).map(|one| &one.url);
+    let middles = middle.into_iter().chain(&current.middle);
     // VOD's index for N = 1..8 is documented by one sample only (2 of 2), so the event's own CoverUrl
     // counts as well, but only if it is one of the event's automatic snapshots: otherwise it may be a
     // cover that was given at upload, since the documentation leaves open which of the two it names.
     // And only before we ever set a cover: a later event may name what a person has picked since.
-    let is_of_event = |named: &&CoverUrl| sets[0].iter().any(|one| one.path() == named.path());
+    let is_of_event = |named: &&CoverUrl| of_event.iter().any(|one| one.url.path() == named.path());
     let is_first = case.memory.standing.is_none();
     let named = case.event_cover.filter(is_of_event).filter(|_| is_first);
     if middles.chain(named).any(same) {

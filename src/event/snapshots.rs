@@ -13,7 +13,7 @@ const MAX_CANDIDATES: u32 = 1_000;
 /// Longest SnapshotRegular, query and all: one longer than this makes no cover's URL.
 const MAX_PATTERN: usize = 4 * CoverUrl::MAX_LEN;
 
-pub(super) fn parse(kind: String, fields: Fields) -> Result<Event, ParseError> {
+pub(super) fn parse(kind: String, mut fields: Fields) -> Result<Event, ParseError> {
     // The id is MediaId in VOD's newer event types; accepting it here costs nothing.
     let video = match (fields.get("VideoId"), fields.text("VideoId").or(fields.text("MediaId"))) {
         (_, Some(text)) => VideoId::new(text)?,
@@ -30,7 +30,7 @@ pub(super) fn parse(kind: String, fields: Fields) -> Result<Event, ParseError> {
         return nothing("the snapshot job failed");
     }
     let sub_type = fields.text("SubType");
-    let sets = sets(&fields)?;
+    let sets = sets(&mut fields)?;
     let key = key(&[&kind, sub_type.as_deref().unwrap_or_default(), &status], &sets, &fields);
 
     // Automatic snapshots come as CoverSnapshot; those that SubmitSnapshotJob made as NormalSnapshot.
@@ -54,7 +54,7 @@ pub(super) fn parse(kind: String, fields: Fields) -> Result<Event, ParseError> {
         key,
         at: fields.text("EventTime").and_then(|text| event_time(&text)),
         sub_type,
-        extend: fields.get("Extend").cloned(),
+        extend: fields.take("Extend"),
         event_cover: cover.and_then(|url| CoverUrl::new(&url).ok()),
         automatic,
         candidates,
@@ -62,11 +62,11 @@ pub(super) fn parse(kind: String, fields: Fields) -> Result<Event, ParseError> {
 }
 
 /// SnapshotInfos is an array of objects; a single object and an array in a string pass as well.
-fn sets(fields: &Fields) -> Result<Vec<Fields>, ParseError> {
-    let found = fields.get("SnapshotInfos").or_else(|| fields.get("SnapshotInfo"));
+fn sets(fields: &mut Fields) -> Result<Vec<Fields>, ParseError> {
+    let found = fields.take("SnapshotInfos").or_else(|| fields.take("SnapshotInfo"));
     let value = match found {
-        Some(Value::String(text)) => serde_json::from_str(text).map_err(ParseError::NotJson)?,
-        Some(value) => value.clone(),
+        Some(Value::String(text)) => serde_json::from_str(&text).map_err(ParseError::NotJson)?,
+        Some(value) => value,
         None => return Ok(Vec::new()),
     };
     let items = match value {

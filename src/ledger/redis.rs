@@ -1,13 +1,14 @@
-//! The ledger on Redis: one Lua script and one round trip for each transition, timed by the server's
-//! clock. Two hashes for each event share the hash tag `{VideoId}`, so a cluster keeps them together:
-//! `vod-cover:{<VideoId>}` and `vod-cover:{<VideoId>}:e:<event>`; a bookmark is a hash of its own.
-//! Replication is asynchronous, so a failover may forget the newest transitions; nothing here can promise
-//! more than Redis does.
+//! The ledger on Redis: a round trip for each transition, or for several that come together, in one Lua
+//! script that is timed by the server's clock. A video is a hash and the end of an event a text, which share
+//! the hash tag `{VideoId}`, so a cluster keeps them together: `vod-cover:{<VideoId>}` and
+//! `vod-cover:{<VideoId>}:done:<event>`; a bookmark is a hash of its own. Replication is asynchronous, so a
+//! failover may forget the newest transitions; nothing here can promise more than Redis does.
 //!
-//! The user needs `+evalsha +eval +time +hget +hmget +hset +hdel +hincrby +pexpire` on `~vod-cover:*`
-//! (and `+role +info` behind Sentinel, `+cluster` for a cluster). The fleet's quota beside it, in
-//! `vod-cover:quota:<operation>`, needs nothing more.
+//! The user needs `+evalsha +eval +time +get +set +hget +hmget +hset +hdel +pexpire` on
+//! `~vod-cover:*` (and `+role +info` behind Sentinel, `+cluster` for a cluster). The fleet's quota beside
+//! it, in `vod-cover:quota:<operation>`, needs nothing more.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -17,50 +18,36 @@ use serde::de::{DeserializeOwned, Error as _};
 use crate::cover::{Memory, Record};
 use crate::event::VideoId;
 use crate::ledger::{Claim, Error, Key, Lease, Ledger, Owner, Sight};
-use crate::link::{Link, Transition};
+use crate::link::{Link, Script};
+
+mod transitions;
 
 pub use crate::link::{BadSettings, Settings};
+use transitions::{Transition, Transitions};
 
 pub struct RedisLedger {
-    link: Link,
+    link: Arc<Link>,
+    transitions: Transitions,
     prefix: String,
     keep: String,
-    claim: Transition,
-    remember: Transition,
-    complete: Transition,
-    release: Transition,
-    look: Transition,
-    bookmark: Transition,
-    ping: Transition,
-}
-
-/// A script's text with the common opening.
-macro_rules! transition {
-    ($name:literal) => {
-        Transition::new(
-            $name,
-            concat!(
-                include_str!("redis/prologue.lua"),
-                include_str!(concat!("redis/", $name, ".lua"))
-            ),
-        )
-    };
+    look: Script,
+    bookmark: Script,
+    ping: Script,
 }
 
 impl RedisLedger {
     /// Talks to nobody yet: Redis may be away. See [`crate::link`].
     pub fn new(settings: &Settings) -> Result<Self, BadSettings> {
+        let link = Arc::new(Link::new(settings)?);
+        let keep = milliseconds(settings.keep);
         Ok(Self {
-            link: Link::new(settings)?,
+            transitions: Transitions::new(link.clone(), keep.clone()),
+            link,
             prefix: settings.prefix.clone(),
-            keep: milliseconds(settings.keep),
-            claim: transition!("claim"),
-            remember: transition!("remember"),
-            complete: transition!("complete"),
-            release: transition!("release"),
-            look: Transition::new("look", include_str!("redis/look.lua")),
-            bookmark: Transition::new("bookmark", include_str!("redis/bookmark.lua")),
-            ping: Transition::new("ping", include_str!("redis/ping.lua")),
+            keep,
+            look: Script::new("look", include_str!("redis/look.lua")),
+            bookmark: Script::new("bookmark", include_str!("redis/bookmark.lua")),
+            ping: Script::new("ping", include_str!("redis/ping.lua")),
         })
     }
 
@@ -76,29 +63,28 @@ impl RedisLedger {
     ) -> Result<Option<String>, Error> {
         let key = format!("{}:bookmark:{name}", self.prefix);
         let arguments = [&[self.keep.as_str()], more].concat();
-        let answer = self.link.run(&self.bookmark, &[&key], &arguments).await;
-        let (_, answer) = answer.map_err(|error| refused_or_unavailable(step, error))?;
-        match <[String; 1]>::try_from(answer) {
-            Ok([text]) => Ok((!text.is_empty()).then_some(text)),
-            Err(_) => Err(odd(step)),
-        }
+        let answer = self.link.run::<[String; 1]>(&self.bookmark, &[&key], &arguments).await;
+        let (_, [text]) = answer.map_err(|error| refused_or_unavailable(step, error))?;
+        Ok((!text.is_empty()).then_some(text))
     }
 
     /// Runs a transition on the event's two keys. The answer is a status and what belongs to it.
-    async fn run(
+    async fn run<const N: usize>(
         &self,
         step: &'static str,
-        transition: &Transition,
+        name: &'static str,
         key: &Key,
         owner: Owner,
-        more: &[&str],
+        more: [String; N],
     ) -> Result<(Instant, Vec<String>), Error> {
         let video = self.video_key(&key.video);
-        let event = format!("{video}:e:{}", key.event);
-        let owner = owner.0.to_string();
-        let arguments = [&[owner.as_str(), self.keep.as_str()], more].concat();
-        let answer = self.link.run(transition, &[&video, &event], &arguments).await;
-        answer.map_err(|error| foreign_or(step, &key.video, error))
+        let event = format!("{video}:done:{}", key.event);
+        let arguments = [owner.0.to_string()].into_iter().chain(more).collect();
+        let answer = self.transitions.run(Transition { name, video, event, arguments }).await;
+        match answer {
+            Some(answer) => answer.map_err(|error| foreign_or(step, &key.video, error)),
+            None => Err(Error::unavailable(step, "the call was lost before its answer came")),
+        }
     }
 }
 
@@ -106,9 +92,9 @@ impl RedisLedger {
 impl Ledger for RedisLedger {
     async fn claim(&self, key: &Key, owner: Owner, lease: Duration) -> Result<Claim, Error> {
         const STEP: &str = "claiming a video in redis";
-        let (length, newest, at) = (milliseconds(lease), newest_field(key), event_time(key));
-        let arguments = [length.as_str(), &newest, &at];
-        let (sent, answer) = self.run(STEP, &self.claim, key, owner, &arguments).await?;
+        let name = key.event.0.clone();
+        let arguments = [milliseconds(lease), name, newest_field(key), event_time(key)];
+        let (sent, answer) = self.run(STEP, "claim", key, owner, arguments).await?;
         match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["done", record] => Ok(Claim::Done(read(&key.video, record)?)),
             ["outdated"] => Ok(Claim::Outdated),
@@ -144,11 +130,8 @@ impl Ledger for RedisLedger {
         fresh: Duration,
     ) -> Result<Lease, Error> {
         const STEP: &str = "announcing an effect in redis";
-        let (fence, length) = (lease.fence.to_string(), milliseconds(fresh));
-        let memory = write(STEP, memory)?;
-        let arguments = [fence.as_str(), &length, &memory];
-        let (sent, answer) =
-            self.run(STEP, &self.remember, &lease.key, lease.owner, &arguments).await?;
+        let arguments = [lease.fence.to_string(), milliseconds(fresh), write(STEP, memory)?];
+        let (sent, answer) = self.run(STEP, "remember", &lease.key, lease.owner, arguments).await?;
         accepted(STEP, &lease.key, &answer)?;
         Ok(Lease { deadline: sent + fresh, ..lease })
     }
@@ -156,29 +139,31 @@ impl Ledger for RedisLedger {
     async fn complete(&self, lease: Lease, record: &Record, memory: &Memory) -> Result<(), Error> {
         const STEP: &str = "storing the end of an event in redis";
         let set = if record.outcome.cover().is_some() { "1" } else { "0" };
-        let (fence, newest, at) =
-            (lease.fence.to_string(), newest_field(&lease.key), event_time(&lease.key));
-        let (record, memory) = (write(STEP, record)?, write(STEP, memory)?);
-        let arguments = [fence.as_str(), &record, set, &newest, &at, &memory];
-        let (_, answer) =
-            self.run(STEP, &self.complete, &lease.key, lease.owner, &arguments).await?;
+        let arguments = [
+            lease.fence.to_string(),
+            write(STEP, record)?,
+            set.to_owned(),
+            lease.key.event.0.clone(),
+            newest_field(&lease.key),
+            event_time(&lease.key),
+            write(STEP, memory)?,
+        ];
+        let (_, answer) = self.run(STEP, "complete", &lease.key, lease.owner, arguments).await?;
         accepted(STEP, &lease.key, &answer)
     }
 
     async fn release(&self, lease: Lease, memory: Option<&Memory>) -> Result<(), Error> {
         const STEP: &str = "freeing a video in redis";
-        let fence = lease.fence.to_string();
         let memory = memory.map(|memory| write(STEP, memory)).transpose()?.unwrap_or_default();
-        let arguments = [fence.as_str(), &memory];
-        let (_, answer) =
-            self.run(STEP, &self.release, &lease.key, lease.owner, &arguments).await?;
+        let arguments = [lease.fence.to_string(), lease.key.event.0.clone(), memory];
+        let (_, answer) = self.run(STEP, "release", &lease.key, lease.owner, arguments).await?;
         accepted(STEP, &lease.key, &answer)
     }
 
     async fn look(&self, video: &VideoId) -> Result<Option<Sight>, Error> {
         const STEP: &str = "looking at a video in redis";
         let key = self.video_key(video);
-        let answer = self.link.run(&self.look, &[&key], &[]).await;
+        let answer = self.link.run::<Vec<String>>(&self.look, &[&key], &[]).await;
         let (_, answer) = answer.map_err(|error| foreign_or(STEP, video, error))?;
         match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["unknown"] => Ok(None),
@@ -205,8 +190,9 @@ impl Ledger for RedisLedger {
 
     async fn ping(&self) -> Result<(), Error> {
         const STEP: &str = "asking redis whether it is there";
-        let key = format!("{}:ping", self.prefix);
-        let answer = self.link.run(&self.ping, &[&key], &["", &self.keep]).await;
+        let (hash, text) =
+            (format!("{}:{{ping}}", self.prefix), format!("{}:{{ping}}:done", self.prefix));
+        let answer = self.link.run::<Vec<String>>(&self.ping, &[&hash, &text], &[&self.keep]).await;
         answer.map(|_| ()).map_err(|error| refused_or_unavailable(STEP, error))
     }
 }

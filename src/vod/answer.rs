@@ -60,8 +60,8 @@ impl VideoInfo {
             Some(text) => CoverUrl::new(text)
                 .map_or_else(|_| CurrentCover::Odd(text.clone()), CurrentCover::Is),
         };
-        let snapshots = self.snapshots.iter().filter_map(|url| CoverUrl::new(url).ok()).collect();
-        Current { cover, snapshots }
+        let middle = self.snapshots.get(self.snapshots.len() / 2);
+        Current { cover, middle: middle.and_then(|url| CoverUrl::new(url).ok()) }
     }
 
     /// `Err` says what is wrong with the answer. `asked` stands in for a missing VideoId.
@@ -96,8 +96,11 @@ impl VideoInfo {
     }
 
     /// One of several, that is read by itself so that it does not spoil the others' answer.
-    pub(super) fn read_alone(operation: Operation, video: serde_json::Value) -> Option<Self> {
-        let video = serde_json::from_value(video).map_err(|error| error.to_string());
+    pub(super) fn read_alone(
+        operation: Operation,
+        video: serde_json::Result<wire::Video>,
+    ) -> Option<Self> {
+        let video = video.map_err(|error| error.to_string());
         match video.and_then(|video| Self::read(video, None)) {
             Ok(info) => Some(info),
             Err(why) => {

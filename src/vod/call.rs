@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 
 use super::error::{Break, THROTTLED};
+use super::quota::LONGEST_WAIT;
 use super::{Error, Inner, Operation, Parameters, http, wire};
 use crate::error::Class;
 use crate::vod::credentials::Credential;
@@ -30,20 +31,32 @@ struct Remedies {
     throttle: bool,
 }
 
+/// Whether a call has its turn already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    Take,
+    Taken,
+}
+
 pub(super) async fn call<T: DeserializeOwned>(
     inner: &Inner,
     operation: Operation,
     parameters: &Parameters,
+    turn: Turn,
 ) -> Result<T, Error> {
-    let whole = attempts(inner, operation, parameters);
-    match tokio::time::timeout(inner.settings.longest_call(), whole).await {
+    let whole = attempts(inner, operation, parameters, turn);
+    let longest = match turn {
+        Turn::Take => inner.settings.longest_call(),
+        Turn::Taken => inner.settings.longest_call().saturating_sub(LONGEST_WAIT),
+    };
+    match tokio::time::timeout(longest, whole).await {
         Ok(result) => result,
         Err(elapsed) => Err(too_long(operation, elapsed)),
     }
 }
 
 /// A call that was cut off where the longest of them has to end.
-pub(super) fn too_long(operation: Operation, elapsed: Elapsed) -> Error {
+fn too_long(operation: Operation, elapsed: Elapsed) -> Error {
     let source = Arc::new(elapsed);
     Error::Transport { operation: operation.name(), how: Break::Timeout, ambiguous: true, source }
 }
@@ -52,11 +65,14 @@ async fn attempts<T: DeserializeOwned>(
     inner: &Inner,
     operation: Operation,
     parameters: &Parameters,
+    turn: Turn,
 ) -> Result<T, Error> {
     let name = operation.name();
     let no_key = |source| Error::Credentials { operation: name, source };
     let mut credential = inner.credentials.get().await.map_err(no_key)?;
-    take_turn(inner, operation).await?;
+    if turn == Turn::Take {
+        take_turn(inner, operation).await?;
+    }
     let last_start = Instant::now() + inner.settings.timeout;
     let mut left =
         Remedies { retries: inner.settings.retries, new_key: true, new_time: true, throttle: true };

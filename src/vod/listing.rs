@@ -143,7 +143,7 @@ fn listed(filter: &Filter, page: u64, raw: Raw) -> VideoPage {
 fn read(filter: &Filter, operation: Operation, raw: Raw, next: Option<Place>) -> VideoPage {
     let (mut videos, mut unreadable) = (Vec::new(), 0);
     for item in raw.items {
-        match VideoInfo::read_alone(operation, item) {
+        match VideoInfo::read_alone(operation, serde_json::from_value(item)) {
             Some(info) if is_within(filter, &info) => videos.push(info),
             Some(_) => {}
             None => unreadable += 1,

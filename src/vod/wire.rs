@@ -5,6 +5,7 @@
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// The members that every answer may have.
 /// <https://www.alibabacloud.com/help/en/vod/developer-reference/responses>
@@ -42,7 +43,7 @@ pub struct GetVideoInfo {
 pub struct GetVideoInfos {
     /// Each read by itself, so that one odd video does not spoil the others' answer.
     #[serde(default, deserialize_with = "list")]
-    pub video_list: Vec<Value>,
+    pub video_list: Vec<Box<RawValue>>,
     #[serde(default, deserialize_with = "list")]
     pub non_exist_video_ids: Vec<String>,
 }
@@ -358,8 +359,17 @@ fn number<'de, D: Deserializer<'de>>(from: D) -> Result<Option<f64>, D::Error> {
 /// A list as an array; as an object with one member that is the array, which is how XML got into JSON; as
 /// text that holds an array, which a documented sample shows; or not at all.
 fn list<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D) -> Result<Vec<T>, D::Error> {
+    let text = Box::<RawValue>::deserialize(from)?;
+    // Nearly always it is a plain list.
+    let start = text.get().strip_prefix('[').map(str::trim_start);
+    if start.is_some_and(|first| !first.starts_with("\"["))
+        && let Ok(items) = serde_json::from_str(text.get())
+    {
+        return Ok(items);
+    }
     let mut items = Vec::new();
-    flatten(Value::deserialize(from)?, 0, &mut items).map_err(D::Error::custom)?;
+    let value = serde_json::from_str(text.get()).map_err(D::Error::custom)?;
+    flatten(value, 0, &mut items).map_err(D::Error::custom)?;
     items.into_iter().map(|item| serde_json::from_value(item).map_err(D::Error::custom)).collect()
 }
 

@@ -28,6 +28,7 @@ impl Worker {
         }
     }
 
+    /// What is rare is boxed, so that not every event carries the room for it along.
     async fn act_unbounded(
         &self,
         course: &mut Course<'_>,
@@ -36,10 +37,10 @@ impl Worker {
     ) -> Result<(), Failure> {
         let video = &lease.key.video;
         match act {
-            Act::AskIntelligent => self.ask_intelligent(video, course).await?,
+            Act::AskIntelligent => Box::pin(self.ask_intelligent(video, course)).await?,
             Act::AskCurrent => course.current(self.current(video).await?),
             Act::Inspect(wanted) => {
-                let findings = self.inspector.look(&wanted).await;
+                let findings = Box::pin(self.inspector.look(&wanted)).await;
                 course.pictures(&wanted, findings);
             }
             Act::Write(cover) => match self.write(video, &cover, lease).await {
@@ -56,8 +57,8 @@ impl Worker {
                 return Err(Failure::new(class, Reason::new("event.early"), why));
             }
             Act::TryAgain(why) => return Err(self.inspector.blame(unseen(why))),
-            Act::AskJob(id) => course.job(self.job(video, id).await?),
-            Act::Submit(template) => self.submit(video, &template, course).await?,
+            Act::AskJob(id) => course.job(Box::pin(self.job(video, id)).await?),
+            Act::Submit(template) => Box::pin(self.submit(video, &template, course)).await?,
             // `follow` does these.
             Act::Remember | Act::Finish(_) => {}
         }
@@ -149,7 +150,7 @@ impl Worker {
         if left < self.call {
             return Err(NotWritten { failure: too_slow(video, self.lease), certain: true });
         }
-        match self.vod.update_video_info(video, cover).await {
+        match self.vod.set_cover(video, cover).await {
             Ok(()) => {
                 self.unknown.store(0, Ordering::Relaxed);
                 Ok(())

@@ -150,7 +150,7 @@ impl Worker {
     }
 
     async fn claim_patiently(&self, key: &Key) -> Result<(Lease, Memory), Failure> {
-        let (owner, until) = (Owner(Uuid::new_v4()), Instant::now() + self.lease * LEASES);
+        let (owner, until) = (Owner::another(), Instant::now() + self.lease * LEASES);
         let mut told = false;
         loop {
             match self.ledger.claim(key, owner, self.lease).await? {

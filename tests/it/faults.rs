@@ -298,7 +298,8 @@ async fn rabbitmq_blocked_by_a_memory_alarm() {
         assert!(declared.status.success(), "{}", String::from_utf8_lossy(&declared.stderr));
         publish(&world, &Broker::connect(&rabbit.url).await, 0.0).await;
         // Every event is put off, so each has to be published again, and only that is blocked.
-        world.sim.set_faults(vec!["UpdateVideoInfo:throttle".parse().unwrap()]);
+        let both = ["UpdateVideoInfo:throttle", "UpdateVideoInfos:throttle"];
+        world.sim.set_faults(both.map(|fault| fault.parse().unwrap()).to_vec());
         rabbit.ctl(&["set_vm_memory_high_watermark", "0.000001"]);
         let program = world.run(&[("VOD_COVER__QUEUE__RABBITMQ__PREFETCH", "8")]).await;
         eventually("it says so", SOON, async || {
@@ -328,7 +329,8 @@ async fn pausing_again_and_again_does_not_wear_a_queue_out() {
     let broker = Broker::connect(&amqp).await;
     publish(&world, &broker, 0.0).await;
     // The probe's own calls have no such video, and so are not struck by a fault of existing ones.
-    world.sim.set_faults(vec!["UpdateVideoInfo:forbidden".parse().unwrap()]);
+    let both = ["UpdateVideoInfo:forbidden", "UpdateVideoInfos:forbidden"];
+    world.sim.set_faults(both.map(|fault| fault.parse().unwrap()).to_vec());
     let program = world.run(&[]).await;
     let asked = async || world.sim.journal().len() > 40;
     eventually("it has tried again and again", SOON, asked).await;

@@ -57,6 +57,11 @@ impl Bridge {
 }
 
 /// Calls of this operation that named the video.
+/// Alone or with others.
+fn updates(sim: &Simulator, video: &str) -> usize {
+    calls(sim, "UpdateVideoInfo", video) + calls(sim, "UpdateVideoInfos", video)
+}
+
 fn calls(sim: &Simulator, operation: &str, video: &str) -> usize {
     let is = |call: &&Call| {
         call.operation == operation && call.videos.iter().any(|named| &**named == video)
@@ -144,7 +149,7 @@ async fn a_thousand_videos_and_an_editor() {
                 put_back += written.saturating_sub(1);
             }
             None => {
-                let updates = calls(sim, "UpdateVideoInfo", &video);
+                let updates = updates(sim, &video);
                 assert!(cover.ends_with("-00001.jpg"), "{video} has {cover}");
                 // None where VOD's default is what the rule chooses.
                 let expected = usize::from(sim.snapshots_of(&video).len() > 1);
@@ -189,14 +194,14 @@ async fn a_choice_between_our_look_and_our_write_is_put_back_and_said() {
     eventually("it was counted", SOON, counted).await;
     assert!(program.log().contains("had replaced somebody's cover"), "{}", program.log());
     // Whatever comes now, it stays.
-    let before = calls(sim, "UpdateVideoInfo", &video);
+    let before = updates(sim, &video);
     for event in [sim.change_events_since(0).0, sim.events(&video)].concat() {
         assert_eq!(post(&program, event.to_vec()).await, 200);
     }
     let noted = async || program.metric("vod_cover_events_total", "noted").await >= 1.0;
     eventually("the later events are through", SOON, noted).await;
     assert_eq!(sim.cover_of(&video).as_deref(), Some(choice));
-    assert_eq!(calls(sim, "UpdateVideoInfo", &video), before);
+    assert_eq!(updates(sim, &video), before);
 }
 
 #[tokio::test(flavor = "multi_thread")]

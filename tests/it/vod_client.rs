@@ -20,6 +20,7 @@ mod media;
 mod quota;
 mod server;
 mod smart;
+mod updates;
 
 use server::{Answer, Server, client, done, ok, refuse, settings};
 

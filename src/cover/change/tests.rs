@@ -45,9 +45,9 @@ fn ours() -> Memory {
 }
 
 fn now(cover: &str) -> Current {
-    let snapshots = ["first", "default"].map(|name| CoverUrl::new(&url(name)).unwrap());
+    let middle = CoverUrl::new(&url("default")).ok();
     let cover = CurrentCover::Is(CoverUrl::new(&url(cover)).unwrap());
-    Current { cover, snapshots: snapshots.to_vec() }
+    Current { cover, middle }
 }
 
 /// What it comes to, with the current cover told if it is asked for.

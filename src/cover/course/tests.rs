@@ -289,8 +289,8 @@ impl World {
                         None => CurrentCover::None,
                         Some(cover) => CurrentCover::Is(CoverUrl::new(cover).unwrap()),
                     };
-                    let urls = (1..=SNAPSHOTS).map(|n| CoverUrl::new(&snapshot(n)).unwrap());
-                    course.current(Current { cover, snapshots: urls.collect() });
+                    let middle = CoverUrl::new(&snapshot(SNAPSHOTS / 2 + 1)).ok();
+                    course.current(Current { cover, middle });
                     self.choices_at_read = Some(self.choices.len());
                 }
                 Act::Remember => {

@@ -47,8 +47,8 @@ struct Video {
     automatic: bool,
     event_cover: Option<CoverUrl>,
     current: CurrentCover,
-    /// What GetVideoInfo lists.
-    snapshots: Vec<CoverUrl>,
+    /// The middle one of those that GetVideoInfo lists.
+    listed_middle: Option<CoverUrl>,
     memory: Memory,
     event_time: Option<jiff::Timestamp>,
 }
@@ -62,7 +62,7 @@ impl Video {
             candidates,
             automatic: true,
             event_cover: None,
-            snapshots: Vec::new(),
+            listed_middle: None,
             images: Vec::new(),
             memory: Memory::default(),
             event_time: Some("2026-01-02T00:00:00Z".parse().unwrap()),
@@ -88,8 +88,8 @@ impl Video {
                 }
                 Step::AskCurrent => {
                     asked.push("current");
-                    let (cover, snapshots) = (self.current.clone(), self.snapshots.clone());
-                    assert!(seen.current.replace(Current { cover, snapshots }).is_none());
+                    let (cover, middle) = (self.current.clone(), self.listed_middle.clone());
+                    assert!(seen.current.replace(Current { cover, middle }).is_none());
                 }
                 step @ (Step::Inspect(_)
                 | Step::TryAgain(_)
@@ -239,7 +239,7 @@ fn a_snapshot_that_somebody_ordered_and_set_is_kept_and_vods_default_is_not() {
     video.current = CurrentCover::Is(url("c-00001.jpg"));
     assert_eq!(video.decide(&policy("intelligent")).0, Verdict::Keep(Why::SomebodyChoseIt));
     // The set that VOD took its default from is not in this event, but VOD lists it.
-    video.snapshots = ["a-1.jpg", "a-2.jpg", "a-3.jpg"].map(url).to_vec();
+    video.listed_middle = Some(url("a-2.jpg"));
     video.current = CurrentCover::Is(url("a-2.jpg"));
     assert!(matches!(video.decide(&policy("first")).0, Verdict::Set { .. }));
     video.current = CurrentCover::Is(url("a-1.jpg"));
@@ -399,7 +399,7 @@ fn late(policy: &Policy, job: Option<Job>, state: Option<JobState>, may_come: bo
         attempts: 0,
         may_come,
     };
-    let current = Current { cover: video.current.clone(), snapshots: Vec::new() };
+    let current = Current { cover: video.current.clone(), middle: None };
     let seen = Evidence {
         intelligent: Some(Vec::new()),
         current: Some(current),

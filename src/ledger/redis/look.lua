@@ -6,5 +6,5 @@ if not known[1] then
 end
 local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
-local left = known[3] and math.max(0, tonumber(known[4] or 0) - now) or 0
+local left = known[3] and known[3] ~= '' and math.max(0, tonumber(known[4] or 0) - now) or 0
 return { 'known', known[1], known[2] or '', string.format('%.0f', left) }

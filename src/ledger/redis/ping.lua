@@ -1,10 +1,11 @@
--- Every command of the transitions, on a key of its own: a replica and a full server answer PING, and
--- so does one whose access list lacks what is needed. KEYS[1] is the key; ARGV[3] keep (ms).
+-- Every command of the transitions, on keys of its own: a replica and a full server answer PING, and so
+-- does one whose access list lacks what is needed. KEYS[1] is a hash, KEYS[2] a text; ARGV[1] keep (ms).
 redis.call('TIME')
 redis.call('HSET', KEYS[1], 'ping', '1')
 redis.call('HGET', KEYS[1], 'ping')
 redis.call('HMGET', KEYS[1], 'ping')
-redis.call('HINCRBY', KEYS[1], 'count', 1)
-redis.call('HDEL', KEYS[1], 'count')
-redis.call('PEXPIRE', KEYS[1], ARGV[3])
+redis.call('HDEL', KEYS[1], 'ping')
+redis.call('PEXPIRE', KEYS[1], ARGV[1])
+redis.call('SET', KEYS[2], '1', 'PX', ARGV[1])
+redis.call('GET', KEYS[2])
 return { 'ok' }

@@ -1,11 +1,19 @@
--- ARGV[4] fence; ARGV[5] the memory, or '' to leave it. Answers {'ok'}, also when the video is no longer
--- ours: then nothing is changed.
-if latest(ARGV[4]) then
-  redis.call('HDEL', video, 'owner', 'until')
-  redis.call('HDEL', event, 'starts', 'starter')
-  if ARGV[5] ~= '' then
-    redis.call('HSET', video, 'memory', ARGV[5])
+-- memory: '' to leave it. Answers {'ok'}, also when the video is no longer ours: then nothing is changed.
+local function release(video, _, owner, fence, name, memory)
+  local lost = 'x:' .. name
+  -- Whether this lease is the latest one of the video and was not given back. It may have run out.
+  local known = call('HMGET', video, 'owner', 'fence', lost)
+  if known[1] ~= owner or known[2] ~= fence then
+    return { 'ok' }
   end
-  keep_both()
+  if memory == '' then
+    call('HSET', video, 'owner', '')
+  else
+    call('HSET', video, 'owner', '', 'memory', memory)
+  end
+  if known[3] then
+    call('HDEL', video, lost)
+  end
+  return { 'ok' }
 end
-return { 'ok' }
+

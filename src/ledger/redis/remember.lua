@@ -1,11 +1,13 @@
--- ARGV[4] fence; ARGV[5] the fresh length of the lease (ms); ARGV[6] the memory.
+-- length: the fresh length of the lease (ms).
 -- Answers {'ok'} or {'lost'}. An effect follows, so a lease that ran out is lost even if nobody else has
 -- taken the video yet.
-local ends = tonumber(redis.call('HGET', video, 'until') or 0)
-if not latest(ARGV[4]) or ends <= now then
-  return { 'lost' }
+local function remember(video, _, owner, fence, length, memory)
+  local lease = call('HMGET', video, 'owner', 'fence', 'until')
+  local over = tonumber(lease[3] or 0)
+  if lease[1] ~= owner or lease[2] ~= fence or over <= now then
+    return { 'lost' }
+  end
+  call('HSET', video, 'memory', memory, 'until', until_after(length, over))
+  return { 'ok' }
 end
-local granted = math.max(until_after(ARGV[5]), ends)
-redis.call('HSET', video, 'memory', ARGV[6], 'until', whole(granted))
-keep_both()
-return { 'ok' }
+

@@ -63,8 +63,8 @@ impl Looking {
                 }
                 Step::AskCurrent => {
                     asked.push("current");
-                    let (cover, snapshots) = (video.current.clone(), video.snapshots.clone());
-                    assert!(seen.current.replace(Current { cover, snapshots }).is_none());
+                    let (cover, middle) = (video.current.clone(), video.listed_middle.clone());
+                    assert!(seen.current.replace(Current { cover, middle }).is_none());
                 }
                 Step::Inspect(wanted) => {
                     asked.push("pictures");

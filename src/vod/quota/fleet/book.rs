@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::super::lane::{BURST, GROWTH, LEAST, Pace, SHRINK, SLACK};
 use super::super::operation::Operation;
 use super::{AHEAD, Asked, Refusal};
-use crate::link::{BadSettings, Link, Settings, Transition};
+use crate::link::{BadSettings, Link, Script, Settings};
 
 /// Longest wait for an answer of Redis, connecting included.
 const LONGEST_ASK: Duration = Duration::from_millis(2_500);
@@ -21,8 +21,8 @@ const REST: Duration = Duration::from_secs(1);
 pub struct Book {
     link: Link,
     prefix: String,
-    turns: Transition,
-    hold: Transition,
+    turns: Script,
+    hold: Script,
     /// Until when Redis is left alone.
     away: Mutex<Option<Instant>>,
 }
@@ -47,9 +47,9 @@ pub enum Answer {
 }
 
 /// A script's text with the common opening.
-macro_rules! transition {
+macro_rules! script {
     ($name:literal) => {
-        Transition::new(
+        Script::new(
             $name,
             concat!(include_str!("prologue.lua"), include_str!(concat!($name, ".lua"))),
         )
@@ -61,8 +61,8 @@ impl Book {
         Ok(Self {
             link: Link::new(settings)?,
             prefix: settings.prefix.clone(),
-            turns: transition!("turns"),
-            hold: transition!("hold"),
+            turns: script!("turns"),
+            hold: script!("hold"),
             away: Mutex::default(),
         })
     }
@@ -117,7 +117,7 @@ impl Book {
 
     async fn run(
         &self,
-        transition: &Transition,
+        script: &Script,
         key: &str,
         arguments: &[&str],
     ) -> Result<(Instant, Vec<String>), Refusal> {
@@ -125,7 +125,7 @@ impl Book {
             return Err(Refusal::Away);
         }
         let keys = [key];
-        let run = self.link.run(transition, &keys, arguments);
+        let run = self.link.run(script, &keys, arguments);
         let why = match tokio::time::timeout(LONGEST_ASK, run).await {
             Ok(Ok((sent, answer))) => {
                 *self.away() = None;

@@ -3,7 +3,7 @@
 --   held    no turn before it                             part    which part of the pace was left,
 --                                                         shrunk  and when
 -- All of them are times of the server in µs, but for part.
--- ARGV[1] is the name, for whoever watches the wire; ARGV[2] how long it takes to grow back (µs).
+-- ARGV[1] is how long it takes to grow back (µs).
 local clock = redis.call('TIME')
 local now = clock[1] * 1000000 + clock[2]
 local known = redis.call('HMGET', KEYS[1], 'due', 'walk', 'held', 'part', 'shrunk')
@@ -11,7 +11,7 @@ local due, walk, held = tonumber(known[1] or 0), tonumber(known[2] or 0), tonumb
 local shrunk = tonumber(known[5] or 0)
 -- Nobody is held longer than five minutes, unless a server with another clock has said so.
 held = math.min(held, now + 300000000)
-local part = math.min(1, tonumber(known[4] or 1) + math.max(0, now - shrunk) / tonumber(ARGV[2]))
+local part = math.min(1, tonumber(known[4] or 1) + math.max(0, now - shrunk) / tonumber(ARGV[1]))
 
 -- A number as text: Lua would write a large one with an exponent.
 local function whole(number)
