@@ -67,7 +67,7 @@ impl From<VideoId> for String {
 
 /// What makes two deliveries the same event. VOD sends no event id, so it is derived: type, status and
 /// the snapshot jobs, or the event's time where no job is named.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct EventKey(pub String);
 
 impl fmt::Display for EventKey {

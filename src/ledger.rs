@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::cover::{Memory, Record};
+use crate::cover::{Memory, Record, Turn};
 use crate::error::{Class, Dependency, Failure, Reason};
 use crate::event::{EventKey, VideoId};
 
+pub(crate) mod entry;
 pub mod redis;
 
 /// What an event is about, for the ledger.
@@ -34,7 +36,7 @@ pub struct Key {
 
 /// Who asks for a lease: one token for each delivery, never for a process, because a broker may deliver
 /// the same message again while its first handler still runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Owner(pub Uuid);
 
 impl Owner {
@@ -58,6 +60,15 @@ pub struct Lease {
     /// On this process's monotonic clock, counted from before the request left: never later than what
     /// the ledger's own clock grants.
     pub deadline: Instant,
+    pub known: Known,
+}
+
+/// What an adapter keeps of the video besides the memory, so that the holder's transitions need not read it:
+/// nobody else changes it meanwhile. Empty, it costs a look.
+#[derive(Debug, Clone, Default)]
+pub struct Known {
+    revision: u64,
+    events: entry::Events,
 }
 
 /// What the ledger answers to a claim.
@@ -74,8 +85,8 @@ pub enum Claim {
     },
     /// Another delivery works on this video.
     Busy { retry_after: Duration },
-    /// This event has been dealt with.
-    Done(Record),
+    /// This event has been dealt with, with what has to follow from it.
+    Done(Option<Turn>),
     /// A cover was set for a newer event of the same cause.
     Outdated,
 }

@@ -278,7 +278,7 @@ impl Worker {
         // One owner for each delivery: a broker may deliver a message again while it is handled.
         let owner = Owner::another();
         let (lease, memory, starts) = match self.ledger.claim(key, owner, self.lease).await? {
-            Claim::Done(record) => return Ok(Claimed::Before(record.follow_up)),
+            Claim::Done(follow_up) => return Ok(Claimed::Before(follow_up)),
             Claim::Outdated => return Ok(Claimed::Before(None)),
             Claim::Busy { retry_after } => return Err(busy(&key.video, retry_after)),
             Claim::Acquired { lease, memory, starts } => (lease, memory, starts),

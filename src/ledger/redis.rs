@@ -1,10 +1,11 @@
-//! The ledger on Redis: a round trip for each transition, or for several that come together, in one Lua
-//! script that is timed by the server's clock. A video is a hash and the end of an event a text, which share
-//! the hash tag `{VideoId}`, so a cluster keeps them together: `vod-cover:{<VideoId>}` and
-//! `vod-cover:{<VideoId>}:done:<event>`; a bookmark is a hash of its own. Replication is asynchronous, so a
-//! failover may forget the newest transitions; nothing here can promise more than Redis does.
+//! The ledger on Redis. A video's entry is a text under `vod-cover:{<VideoId>}` (the braces are a cluster's
+//! hash tag): a revision, the end of the lease by the server's clock, and what `entry` writes. A transition is
+//! worked out here, and one small script swaps the entry if its revision is still the expected one: for a
+//! video that is not known, and for who has the lease, that is one round trip; else one more, because the
+//! script answers with the entry that it found. Replication is asynchronous, so a failover may forget the
+//! newest transitions; nothing here can promise more than Redis does.
 //!
-//! The user needs `+evalsha +eval +time +get +set +hget +hmget +hset +hdel +pexpire` on
+//! The user needs `+evalsha +eval +time +get +set +getrange +setrange +hget +hmget +hset +hdel +pexpire` on
 //! `~vod-cover:*` (and `+role +info` behind Sentinel, `+cluster` for a cluster). The fleet's quota beside
 //! it, in `vod-cover:quota:<operation>`, needs nothing more.
 
@@ -13,39 +14,64 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use redis::{ErrorKind, RedisError, ServerErrorKind};
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::Error as _;
 
+use super::entry::{Changed, Claimed, Entry};
 use crate::cover::{Memory, Record};
 use crate::event::VideoId;
 use crate::ledger::{Claim, Error, Key, Lease, Ledger, Owner, Sight};
 use crate::link::{Link, Script};
 
-mod transitions;
+mod stored;
+mod swaps;
 
 pub use crate::link::{BadSettings, Settings};
-use transitions::{Transition, Transitions};
+use stored::Stored;
+use swaps::{Successor, Swap, Swaps};
+
+/// Rounds of one transition, each lost to somebody else who changed the entry first. Two are common.
+const ROUNDS: usize = 16;
 
 pub struct RedisLedger {
     link: Arc<Link>,
-    transitions: Transitions,
+    swaps: Swaps,
     prefix: String,
-    keep: String,
-    look: Script,
+    keep: Duration,
     bookmark: Script,
     ping: Script,
+}
+
+/// What a transition leaves to be stored.
+#[derive(Clone, Copy)]
+enum Next {
+    /// The video is the caller's for this long, or as long as it was, if that is longer. `must_last`: it
+    /// must not have run out before.
+    Leased {
+        length: Duration,
+        must_last: bool,
+    },
+    Free,
+    Unchanged,
+}
+
+/// A transition that was made.
+struct Made<T> {
+    outcome: T,
+    /// When the call left that made it.
+    sent: Instant,
+    /// What is stored now, without the clock.
+    stored: Stored,
 }
 
 impl RedisLedger {
     /// Talks to nobody yet: Redis may be away. See [`crate::link`].
     pub fn new(settings: &Settings) -> Result<Self, BadSettings> {
         let link = Arc::new(Link::new(settings)?);
-        let keep = milliseconds(settings.keep);
         Ok(Self {
-            transitions: Transitions::new(link.clone(), keep.clone()),
+            swaps: Swaps::new(link.clone(), settings.keep),
             link,
             prefix: settings.prefix.clone(),
-            keep,
-            look: Script::new("look", include_str!("redis/look.lua")),
+            keep: settings.keep,
             bookmark: Script::new("bookmark", include_str!("redis/bookmark.lua")),
             ping: Script::new("ping", include_str!("redis/ping.lua")),
         })
@@ -62,27 +88,89 @@ impl RedisLedger {
         more: &[&str],
     ) -> Result<Option<String>, Error> {
         let key = format!("{}:bookmark:{name}", self.prefix);
-        let arguments = [&[self.keep.as_str()], more].concat();
+        let keep = milliseconds(self.keep);
+        let arguments = [&[keep.as_str()], more].concat();
         let answer = self.link.run::<[String; 1]>(&self.bookmark, &[&key], &arguments).await;
         let (_, [text]) = answer.map_err(|error| refused_or_unavailable(step, error))?;
         Ok((!text.is_empty()).then_some(text))
     }
 
-    /// Runs a transition on the event's two keys. The answer is a status and what belongs to it.
-    async fn run<const N: usize>(
+    /// Makes a transition, beginning with what is thought to be stored, if anything is. The memory takes
+    /// the place of what was remembered, if it is given; if not, what is thought must hold it.
+    async fn change<T: Send>(
         &self,
         step: &'static str,
-        name: &'static str,
-        key: &Key,
-        owner: Owner,
-        more: [String; N],
-    ) -> Result<(Instant, Vec<String>), Error> {
-        let video = self.video_key(&key.video);
-        let event = format!("{video}:done:{}", key.event);
-        let arguments = [owner.0.to_string()].into_iter().chain(more).collect();
-        let answer = self.transitions.run(Transition { name, video, event, arguments }).await;
-        match answer {
-            Some(answer) => answer.map_err(|error| foreign_or(step, &key.video, error)),
+        video: &VideoId,
+        guess: Option<Stored>,
+        memory: Option<&Memory>,
+        mut transition: impl FnMut(&mut Entry, i64) -> (T, Next) + Send,
+    ) -> Result<Made<T>, Error> {
+        let mut present = guess.map(|guess| (guess, None));
+        for _ in 0..ROUNDS {
+            let (mut stored, seen) = match present.take() {
+                Some(present) => present,
+                None => self.see(step, video).await.map(|(stored, sent)| (stored, Some(sent)))?,
+            };
+            let (outcome, next) = transition(&mut stored.entry, stored.now);
+            let (lease, must_last) = match next {
+                Next::Leased { length, must_last } => (Some(length), must_last),
+                Next::Free => (None, false),
+                Next::Unchanged => match seen {
+                    Some(sent) => return Ok(Made { outcome, sent, stored }),
+                    // What is only thought to be there is no ground for an answer.
+                    None => continue,
+                },
+            };
+            let text = stored::write(&stored.entry, stored.revision + 1, memory);
+            let text = text.map_err(|error| Error::unavailable(step, error))?;
+            let to = Successor { revision: stored.revision, must_last, lease, text };
+            match self.swap(step, video, Some(to)).await? {
+                (sent, None) => {
+                    stored.revision += 1;
+                    return Ok(Made { outcome, sent, stored });
+                }
+                (sent, Some(found)) => present = Some((stored::read(video, &found)?, Some(sent))),
+            }
+        }
+        Err(Error::unavailable(step, "others changed the video's entry again and again"))
+    }
+
+    /// Makes a transition of who has the lease.
+    async fn change_held(
+        &self,
+        step: &'static str,
+        mut lease: Lease,
+        memory: Option<&Memory>,
+        next: Next,
+        transition: impl Fn(&mut Entry, &Lease, i64) -> Changed + Send + Sync,
+    ) -> Result<(Lease, Made<()>), Error> {
+        // What is not replaced has to be read.
+        let guess = memory.and_then(|_| Stored::under(&mut lease));
+        let made = self.change(step, &lease.key.video, guess, memory, |entry, now| {
+            let changed = transition(entry, &lease, now);
+            (changed, if changed == Changed::Changed { next } else { Next::Unchanged })
+        });
+        let Made { outcome, sent, stored } = made.await?;
+        match outcome {
+            Changed::Changed | Changed::Same => Ok((lease, Made { outcome: (), sent, stored })),
+            Changed::Lost => Err(Error::LeaseLost { video: lease.key.video }),
+        }
+    }
+
+    async fn see(&self, step: &'static str, video: &VideoId) -> Result<(Stored, Instant), Error> {
+        let (sent, found) = self.swap(step, video, None).await?;
+        let found = found.ok_or_else(|| odd(step))?;
+        Ok((stored::read(video, &found)?, sent))
+    }
+
+    async fn swap(
+        &self,
+        step: &'static str,
+        video: &VideoId,
+        to: Option<Successor>,
+    ) -> Result<(Instant, Option<String>), Error> {
+        match self.swaps.run(Swap { key: self.video_key(video), to }).await {
+            Some(answer) => answer.map_err(|error| foreign_or(step, video, error)),
             None => Err(Error::unavailable(step, "the call was lost before its answer came")),
         }
     }
@@ -92,35 +180,25 @@ impl RedisLedger {
 impl Ledger for RedisLedger {
     async fn claim(&self, key: &Key, owner: Owner, lease: Duration) -> Result<Claim, Error> {
         const STEP: &str = "claiming a video in redis";
-        let name = key.event.0.clone();
-        let arguments = [milliseconds(lease), name, newest_field(key), event_time(key)];
-        let (sent, answer) = self.run(STEP, "claim", key, owner, arguments).await?;
-        match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            ["done", record] => Ok(Claim::Done(read(&key.video, record)?)),
-            ["outdated"] => Ok(Claim::Outdated),
-            ["busy", wait] => {
-                Ok(Claim::Busy { retry_after: Duration::from_millis(number(STEP, wait)?) })
-            }
-            ["held", fence, memory, starts] => {
-                let lease = Lease {
-                    key: key.clone(),
-                    owner,
-                    fence: number(STEP, fence)?,
-                    deadline: sent + lease,
-                };
-                let starts = u32::try_from(number(STEP, starts)?).unwrap_or(u32::MAX);
-                match read_memory(&key.video, memory) {
-                    Ok(memory) => Ok(Claim::Acquired { lease, memory, starts }),
-                    Err(error) => {
-                        // Nobody will work under this lease, so nobody else should wait for its end;
-                        // if that fails, it ends by itself.
-                        self.release(lease, None).await.ok();
-                        Err(error)
-                    }
-                }
-            }
-            _ => Err(odd(STEP)),
-        }
+        let next = Next::Leased { length: lease, must_last: false };
+        // Most videos are not known yet.
+        let unknown = Stored { entry: Entry::default(), revision: 0, now: 0 };
+        let made = self.change(STEP, &key.video, Some(unknown), None, |entry, now| {
+            let memory = match entry.memory() {
+                Ok(memory) => memory,
+                // Nobody can work on it, so nobody should wait for the end of a lease.
+                Err(source) => return (Err(source), Next::Unchanged),
+            };
+            let claimed = entry.claim(key, owner, now);
+            let held = matches!(claimed, Claimed::Held { .. });
+            (Ok((claimed, memory)), if held { next } else { Next::Unchanged })
+        });
+        let Made { outcome, sent, stored } = made.await?;
+        let (claimed, memory) =
+            outcome.map_err(|source| Error::Unreadable { video: key.video.clone(), source })?;
+        let (fence, deadline) = (stored.entry.fence, sent + lease);
+        let lease = || Lease { key: key.clone(), owner, fence, deadline, known: stored.known() };
+        Ok(claimed.answer(memory, lease))
     }
 
     async fn remember(
@@ -130,53 +208,34 @@ impl Ledger for RedisLedger {
         fresh: Duration,
     ) -> Result<Lease, Error> {
         const STEP: &str = "announcing an effect in redis";
-        let arguments = [lease.fence.to_string(), milliseconds(fresh), write(STEP, memory)?];
-        let (sent, answer) = self.run(STEP, "remember", &lease.key, lease.owner, arguments).await?;
-        accepted(STEP, &lease.key, &answer)?;
-        Ok(Lease { deadline: sent + fresh, ..lease })
+        let next = Next::Leased { length: fresh, must_last: true };
+        let made = self.change_held(STEP, lease, Some(memory), next, |entry, lease, now| {
+            entry.remember((lease.owner, lease.fence), now)
+        });
+        let (lease, Made { sent, stored, .. }) = made.await?;
+        Ok(Lease { deadline: sent + fresh, known: stored.known(), ..lease })
     }
 
     async fn complete(&self, lease: Lease, record: &Record, memory: &Memory) -> Result<(), Error> {
         const STEP: &str = "storing the end of an event in redis";
-        let set = if record.outcome.cover().is_some() { "1" } else { "0" };
-        let arguments = [
-            lease.fence.to_string(),
-            write(STEP, record)?,
-            set.to_owned(),
-            lease.key.event.0.clone(),
-            newest_field(&lease.key),
-            event_time(&lease.key),
-            write(STEP, memory)?,
-        ];
-        let (_, answer) = self.run(STEP, "complete", &lease.key, lease.owner, arguments).await?;
-        accepted(STEP, &lease.key, &answer)
+        let keep = i64::try_from(self.keep.as_millis()).unwrap_or(i64::MAX);
+        let made = self.change_held(STEP, lease, Some(memory), Next::Free, |entry, lease, _| {
+            entry.complete((lease.owner, lease.fence), &lease.key, record, keep)
+        });
+        made.await.map(|_| ())
     }
 
     async fn release(&self, lease: Lease, memory: Option<&Memory>) -> Result<(), Error> {
         const STEP: &str = "freeing a video in redis";
-        let memory = memory.map(|memory| write(STEP, memory)).transpose()?.unwrap_or_default();
-        let arguments = [lease.fence.to_string(), lease.key.event.0.clone(), memory];
-        let (_, answer) = self.run(STEP, "release", &lease.key, lease.owner, arguments).await?;
-        accepted(STEP, &lease.key, &answer)
+        let made = self.change_held(STEP, lease, memory, Next::Free, |entry, lease, _| {
+            entry.release((lease.owner, lease.fence), &lease.key.event)
+        });
+        made.await.map(|_| ())
     }
 
     async fn look(&self, video: &VideoId) -> Result<Option<Sight>, Error> {
-        const STEP: &str = "looking at a video in redis";
-        let key = self.video_key(video);
-        let answer = self.link.run::<Vec<String>>(&self.look, &[&key], &[]).await;
-        let (_, answer) = answer.map_err(|error| foreign_or(STEP, video, error))?;
-        match answer.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-            ["unknown"] => Ok(None),
-            ["known", fence, memory, left] => {
-                let left = number(STEP, left)?;
-                Ok(Some(Sight {
-                    memory: read_memory(video, memory)?,
-                    fence: number(STEP, fence)?,
-                    leased: (left > 0).then(|| Duration::from_millis(left)),
-                }))
-            }
-            _ => Err(odd(STEP)),
-        }
+        let (Stored { entry, now, .. }, _) = self.see("looking at a video in redis", video).await?;
+        entry.sight(now).map_err(|source| Error::Unreadable { video: video.clone(), source })
     }
 
     async fn bookmark(&self, name: &str) -> Result<Option<String>, Error> {
@@ -192,16 +251,11 @@ impl Ledger for RedisLedger {
         const STEP: &str = "asking redis whether it is there";
         let (hash, text) =
             (format!("{}:{{ping}}", self.prefix), format!("{}:{{ping}}:done", self.prefix));
-        let answer = self.link.run::<Vec<String>>(&self.ping, &[&hash, &text], &[&self.keep]).await;
+        let answer = self
+            .link
+            .run::<Vec<String>>(&self.ping, &[&hash, &text], &[&milliseconds(self.keep)])
+            .await;
         answer.map(|_| ()).map_err(|error| refused_or_unavailable(STEP, error))
-    }
-}
-
-fn accepted(step: &'static str, key: &Key, answer: &[String]) -> Result<(), Error> {
-    match answer {
-        [status] if status == "ok" => Ok(()),
-        [status] if status == "lost" => Err(Error::LeaseLost { video: key.video.clone() }),
-        _ => Err(odd(step)),
     }
 }
 
@@ -240,32 +294,7 @@ fn odd(step: &'static str) -> Error {
     Error::unavailable(step, "redis gave an answer that the script does not give")
 }
 
-fn number(step: &'static str, text: &str) -> Result<u64, Error> {
-    text.parse().map_err(|_| odd(step))
-}
-
 /// Rounded up, so that a lease is not shorter in Redis than its deadline says.
 fn milliseconds(length: Duration) -> String {
     length.as_micros().div_ceil(1000).to_string()
-}
-
-fn newest_field(key: &Key) -> String {
-    format!("t:{}", key.cause)
-}
-
-fn event_time(key: &Key) -> String {
-    key.at.map(|at| at.as_millisecond().to_string()).unwrap_or_default()
-}
-
-fn write(step: &'static str, value: &impl serde::Serialize) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|error| Error::unavailable(step, error))
-}
-
-fn read<T: DeserializeOwned>(video: &VideoId, text: &str) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|source| Error::Unreadable { video: video.clone(), source })
-}
-
-/// Nothing stored is nothing known.
-fn read_memory(video: &VideoId, text: &str) -> Result<Memory, Error> {
-    if text.is_empty() { Ok(Memory::default()) } else { read(video, text) }
 }

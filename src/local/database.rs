@@ -239,16 +239,16 @@ mod tests {
 
     async fn store(database: &Database, bytes: usize) -> Result<usize, Trouble> {
         let work = move |connection: &Connection| {
-            let sql = "INSERT INTO event_done (video, event, starts, done, touched)
-                       VALUES (?1, hex(randomblob(8)), 0, hex(zeroblob(?2)), 0)";
-            connection.execute(sql, (bytes.to_string(), bytes as i64))
+            let sql = "INSERT INTO bookmark (name, text, touched)
+                       VALUES (hex(randomblob(8)), hex(zeroblob(?1)), 0)";
+            connection.execute(sql, [bytes as i64])
         };
         database.call(true, work, |_| ()).await
     }
 
     async fn stored(database: &Database) -> i64 {
         let work = |connection: &Connection| {
-            connection.query_row("SELECT count(*) FROM event_done", [], |row| row.get(0))
+            connection.query_row("SELECT count(*) FROM bookmark", [], |row| row.get(0))
         };
         database.call(false, work, |_| ()).await.unwrap()
     }

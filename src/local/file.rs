@@ -12,10 +12,10 @@ const BUSY: Duration = Duration::from_secs(5);
 /// "vodc", so that a database of another program is not taken for ours.
 const APPLICATION: i64 = 0x766f_6463;
 const SCHEMA: &str = include_str!("schema.sql");
-/// What makes the one before into the present one.
-const FROM_1: &str = include_str!("from-1.sql");
+/// What makes each version into the next, from version 1 on.
+const CHANGES: [&str; 2] = [include_str!("from-1.sql"), include_str!("from-2.sql")];
 /// The version of `schema.sql`.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 
 /// Why the file cannot be used, with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -157,13 +157,14 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(bad)?;
     // Asked again under the lock: another process may have made the schema meanwhile.
-    let change = match check(&transaction, path)? {
-        0 => Some(SCHEMA),
-        1 => Some(FROM_1),
-        _ => None,
-    };
-    if let Some(change) = change {
-        transaction.execute_batch(change).map_err(bad)?;
+    let version = check(&transaction, path)?;
+    if version < VERSION {
+        let done = usize::try_from(version).unwrap_or_default();
+        let changes = match done.checked_sub(1) {
+            Some(skipped) => CHANGES.iter().skip(skipped).copied().collect(),
+            None => SCHEMA.to_owned(),
+        };
+        transaction.execute_batch(&changes).map_err(bad)?;
         transaction.pragma_update(None, "application_id", APPLICATION).map_err(bad)?;
         transaction.pragma_update(None, "user_version", VERSION).map_err(bad)?;
     }

@@ -5,80 +5,110 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use rusqlite::{Connection, OptionalExtension, Result as SqlResult};
-use serde::de::DeserializeOwned;
+use rusqlite::{Connection, OptionalExtension};
+use serde_json::value::{RawValue, to_raw_value};
 
 use super::database::PROBE;
-use super::transitions::{Answer, Claimed, Subject};
-use super::{Local, Trouble, milliseconds, now};
+use super::{Local, Trouble, milliseconds, now, transitions};
 use crate::cover::{Memory, Record};
 use crate::event::VideoId;
-use crate::ledger::{Claim, Error, Key, Lease, Ledger, Owner, Sight};
+use crate::ledger::entry::{Changed, Claimed, Entry};
+use crate::ledger::{Claim, Error, Key, Known, Lease, Ledger, Owner, Sight};
+
+/// What a transition leaves to be stored.
+#[derive(Clone, Copy)]
+enum Next {
+    Changed,
+    Unchanged,
+}
 
 impl Local {
-    fn keep_as_ledger(&self, step: &'static str) -> Result<Duration, Error> {
-        self.keep.ok_or_else(|| Error::unavailable(step, "the file was opened for publishing only"))
+    fn keep_as_ledger(&self, step: &'static str) -> Result<i64, Error> {
+        let missing = || Error::unavailable(step, "the file was opened for publishing only");
+        self.keep.map(milliseconds).ok_or_else(missing)
     }
 
-    /// Runs a transition. The lease's deadline is counted from the moment that is returned, which is
-    /// before the database's clock is read.
-    async fn transition<T: Send + 'static>(
+    /// Makes a transition, told the present time. The lease's deadline is counted from the moment that is
+    /// returned, which is before the database's clock is read.
+    async fn change<T: Send + 'static>(
         &self,
         step: &'static str,
-        key: &Key,
-        owner: Owner,
-        run: impl FnOnce(&Subject, &Connection) -> SqlResult<T> + Send + 'static,
+        video: &VideoId,
+        transition: impl FnOnce(&mut Entry, i64) -> (T, Next) + Send + 'static,
     ) -> Result<(Instant, T), Error> {
-        let keep = self.keep_as_ledger(step)?;
+        let (keep, name) = (self.keep_as_ledger(step)?, video.as_str().to_owned());
         let sent = Instant::now();
-        let mut subject = Subject {
-            video: key.video.as_str().to_owned(),
-            event: key.event.0.clone(),
-            cause: key.cause.clone(),
-            at: key.at.map(|at| at.as_millisecond()),
-            owner: owner.0.to_string(),
-            clock: 0,
-            keep: milliseconds(keep),
-        };
         let job = move |connection: &Connection| {
-            subject.clock = clock();
-            run(&subject, connection)
+            let (clock, oldest) = (clock(), now().saturating_sub(keep));
+            let mut entry = match transitions::read(connection, &name, clock, oldest)? {
+                Ok(entry) => entry,
+                Err(unreadable) => return Ok(Err(unreadable)),
+            };
+            let (outcome, next) = transition(&mut entry, clock);
+            if let Next::Changed = next {
+                transitions::write(connection, &name, &entry, clock, oldest)?;
+            }
+            Ok(Ok(outcome))
         };
-        let outcome = self.database.call(true, job, |_| ()).await;
-        outcome.map(|value| (sent, value)).map_err(|trouble| unavailable(step, trouble))
+        match self.database.call(true, job, |_| ()).await {
+            Ok(Ok(outcome)) => Ok((sent, outcome)),
+            Ok(Err(source)) => Err(Error::Unreadable { video: video.clone(), source }),
+            Err(trouble) => Err(unavailable(step, trouble)),
+        }
+    }
+
+    /// Makes a transition of who has the lease.
+    async fn change_held(
+        &self,
+        step: &'static str,
+        lease: &Lease,
+        memory: Option<Box<RawValue>>,
+        transition: impl FnOnce(&mut Entry, i64) -> Changed + Send + 'static,
+    ) -> Result<Instant, Error> {
+        let made = self.change(step, &lease.key.video, |entry, now| {
+            let changed = transition(entry, now);
+            if changed != Changed::Changed {
+                return (changed, Next::Unchanged);
+            }
+            if memory.is_some() {
+                entry.body.memory = memory;
+            }
+            (changed, Next::Changed)
+        });
+        match made.await? {
+            (_, Changed::Lost) => Err(Error::LeaseLost { video: lease.key.video.clone() }),
+            (sent, Changed::Changed | Changed::Same) => Ok(sent),
+        }
     }
 }
 
 #[async_trait]
 impl Ledger for Local {
     async fn claim(&self, key: &Key, owner: Owner, lease: Duration) -> Result<Claim, Error> {
-        let length = milliseconds(lease);
-        let run =
-            move |subject: &Subject, connection: &Connection| subject.claim(connection, length);
-        let (sent, claimed) =
-            self.transition("claiming a video in the file", key, owner, run).await?;
-        let (fence, memory, starts) = match claimed {
-            Claimed::Done(record) => return Ok(Claim::Done(read(&key.video, &record)?)),
-            Claimed::Outdated => return Ok(Claim::Outdated),
-            Claimed::Busy { wait } => {
-                let retry_after = Duration::from_millis(u64::try_from(wait).unwrap_or(0));
-                return Ok(Claim::Busy { retry_after });
-            }
-            Claimed::Held { fence, memory, starts } => (fence, memory, starts),
-        };
-        let fence = u64::try_from(fence).unwrap_or_default();
-        let lease = Lease { key: key.clone(), owner, fence, deadline: sent + lease };
-        match read_memory(&key.video, memory.as_deref()) {
-            Ok(memory) => {
-                let starts = u32::try_from(starts).unwrap_or(u32::MAX);
-                Ok(Claim::Acquired { lease, memory, starts })
-            }
-            Err(error) => {
-                // Nobody will work under this lease, so nobody else should wait for its end.
-                self.release(lease, None).await.ok();
-                Err(error)
-            }
-        }
+        let (length, claimed) = (milliseconds(lease), key.clone());
+        let made = self.change("claiming a video in the file", &key.video, move |entry, now| {
+            let memory = match entry.memory() {
+                Ok(memory) => memory,
+                // Nobody can work on it, so nobody should wait for the end of a lease.
+                Err(source) => return (Err(source), Next::Unchanged),
+            };
+            let claimed = entry.claim(&claimed, owner, now);
+            let next = match claimed {
+                Claimed::Held { .. } => {
+                    entry.extend(now, length);
+                    Next::Changed
+                }
+                _ => Next::Unchanged,
+            };
+            (Ok((claimed, entry.fence, memory)), next)
+        });
+        let (sent, outcome) = made.await?;
+        let unreadable = |source| Error::Unreadable { video: key.video.clone(), source };
+        let (claimed, fence, memory) = outcome.map_err(unreadable)?;
+        Ok(claimed.answer(memory, || {
+            let (key, deadline) = (key.clone(), sent + lease);
+            Lease { key, owner, fence, deadline, known: Known::default() }
+        }))
     }
 
     async fn remember(
@@ -88,70 +118,50 @@ impl Ledger for Local {
         fresh: Duration,
     ) -> Result<Lease, Error> {
         const STEP: &str = "announcing an effect in the file";
-        let (fence, length) = (stored_fence(&lease), milliseconds(fresh));
-        let text = write(STEP, memory)?;
-        let run = move |subject: &Subject, connection: &Connection| {
-            subject.remember(connection, fence, length, &text)
+        let (ours, length) = ((lease.owner, lease.fence), milliseconds(fresh));
+        let transition = move |entry: &mut Entry, now: i64| {
+            let changed = entry.remember(ours, now);
+            entry.extend(now, length);
+            changed
         };
-        let (sent, answer) = self.transition(STEP, &lease.key, lease.owner, run).await?;
-        accepted(&lease.key, answer)?;
+        let memory = Some(write(STEP, memory)?);
+        let sent = self.change_held(STEP, &lease, memory, transition).await?;
         Ok(Lease { deadline: sent + fresh, ..lease })
     }
 
     async fn complete(&self, lease: Lease, record: &Record, memory: &Memory) -> Result<(), Error> {
         const STEP: &str = "storing the end of an event in the file";
-        let (fence, set) = (stored_fence(&lease), record.outcome.cover().is_some());
-        let (record, memory) = (write(STEP, record)?, write(STEP, memory)?);
-        let run = move |subject: &Subject, connection: &Connection| {
-            subject.complete(connection, fence, &record, &memory, set)
-        };
-        let (_, answer) = self.transition(STEP, &lease.key, lease.owner, run).await?;
-        accepted(&lease.key, answer)
+        let keep = self.keep_as_ledger(STEP)?;
+        let (ours, key, record) = ((lease.owner, lease.fence), lease.key.clone(), record.clone());
+        let transition = move |entry: &mut Entry, _: i64| entry.complete(ours, &key, &record, keep);
+        let memory = Some(write(STEP, memory)?);
+        self.change_held(STEP, &lease, memory, transition).await.map(|_| ())
     }
 
     async fn release(&self, lease: Lease, memory: Option<&Memory>) -> Result<(), Error> {
         const STEP: &str = "freeing a video in the file";
-        let fence = stored_fence(&lease);
         let memory = memory.map(|memory| write(STEP, memory)).transpose()?;
-        let run = move |subject: &Subject, connection: &Connection| {
-            subject.release(connection, fence, memory.as_deref())
-        };
-        self.transition(STEP, &lease.key, lease.owner, run).await.map(|_| ())
+        let (ours, event) = ((lease.owner, lease.fence), lease.key.event.clone());
+        let transition = move |entry: &mut Entry, _: i64| entry.release(ours, &event);
+        self.change_held(STEP, &lease, memory, transition).await.map(|_| ())
     }
 
     async fn look(&self, video: &VideoId) -> Result<Option<Sight>, Error> {
         const STEP: &str = "looking at a video in the file";
-        let keep = milliseconds(self.keep_as_ledger(STEP)?);
-        let name = video.as_str().to_owned();
+        let (keep, name) = (self.keep_as_ledger(STEP)?, video.as_str().to_owned());
         let work = move |connection: &Connection| {
-            connection
-                .prepare_cached(
-                    "SELECT fence, memory, CASE WHEN owner IS NULL THEN 0 ELSE until - ?2 END
-                     FROM video WHERE video = ?1
-                       AND (touched >= ?3 OR (owner IS NOT NULL AND until > ?2))",
-                )?
-                .query_row((name, clock(), now().saturating_sub(keep)), |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-                })
-                .optional()
+            let clock = clock();
+            let entry = transitions::read(connection, &name, clock, now().saturating_sub(keep))?;
+            Ok(entry.and_then(|entry| entry.sight(clock)))
         };
-        let found: Option<(i64, Option<String>, i64)> = self
-            .database
-            .call(false, work, |_| ())
-            .await
-            .map_err(|trouble| unavailable(STEP, trouble))?;
-        let Some((fence, memory, left)) = found else { return Ok(None) };
-        let left = u64::try_from(left).ok().filter(|left| *left > 0);
-        Ok(Some(Sight {
-            memory: read_memory(video, memory.as_deref())?,
-            fence: u64::try_from(fence).unwrap_or_default(),
-            leased: left.map(Duration::from_millis),
-        }))
+        let seen = self.database.call(false, work, |_| ()).await;
+        seen.map_err(|trouble| unavailable(STEP, trouble))?
+            .map_err(|source| Error::Unreadable { video: video.clone(), source })
     }
 
     async fn bookmark(&self, name: &str) -> Result<Option<String>, Error> {
         const STEP: &str = "reading a bookmark in the file";
-        let keep = milliseconds(self.keep_as_ledger(STEP)?);
+        let keep = self.keep_as_ledger(STEP)?;
         let name = name.to_owned();
         let work = move |connection: &Connection| {
             connection
@@ -198,30 +208,10 @@ fn clock() -> i64 {
     now.tv_sec.saturating_mul(1000).saturating_add(now.tv_nsec / 1_000_000)
 }
 
-fn accepted(key: &Key, answer: Answer) -> Result<(), Error> {
-    match answer {
-        Answer::Accepted => Ok(()),
-        Answer::Lost => Err(Error::LeaseLost { video: key.video.clone() }),
-    }
-}
-
 fn unavailable(step: &'static str, trouble: Trouble) -> Error {
     Error::unavailable(step, trouble)
 }
 
-fn stored_fence(lease: &Lease) -> i64 {
-    i64::try_from(lease.fence).unwrap_or(i64::MAX)
-}
-
-fn write(step: &'static str, value: &impl serde::Serialize) -> Result<String, Error> {
-    serde_json::to_string(value).map_err(|error| Error::unavailable(step, error))
-}
-
-fn read<T: DeserializeOwned>(video: &VideoId, text: &str) -> Result<T, Error> {
-    serde_json::from_str(text).map_err(|source| Error::Unreadable { video: video.clone(), source })
-}
-
-/// Nothing stored is nothing known.
-fn read_memory(video: &VideoId, text: Option<&str>) -> Result<Memory, Error> {
-    text.map_or_else(|| Ok(Memory::default()), |text| read(video, text))
+fn write(step: &'static str, memory: &Memory) -> Result<Box<RawValue>, Error> {
+    to_raw_value(memory).map_err(|error| Error::unavailable(step, error))
 }

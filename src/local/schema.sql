@@ -1,4 +1,4 @@
--- Version 2. Times are milliseconds since 1970 by the machine's clock unless said otherwise.
+-- Version 3. Times are milliseconds since 1970 by the machine's clock unless said otherwise.
 CREATE TABLE message (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   due INTEGER NOT NULL,
@@ -31,38 +31,19 @@ CREATE TABLE dead (
   last_error TEXT
 ) STRICT;
 
+-- See `ledger::entry`.
 CREATE TABLE video (
   video TEXT PRIMARY KEY,
   owner TEXT,
   -- By the machine's monotonic clock: means nothing after its next start.
   until INTEGER NOT NULL,
   fence INTEGER NOT NULL,
-  -- What is remembered of it, as JSON; see `cover::Memory`.
-  memory TEXT,
+  -- What is remembered of it and of its events, as JSON.
+  body TEXT NOT NULL,
   touched INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX video_leased ON video (video) WHERE owner IS NOT NULL;
 CREATE INDEX video_touched ON video (touched);
-
--- The newest EventTime for which a cover was set, for each kind of cause.
-CREATE TABLE newest (
-  video TEXT NOT NULL REFERENCES video ON DELETE CASCADE,
-  cause TEXT NOT NULL,
-  at INTEGER NOT NULL,
-  PRIMARY KEY (video, cause)
-) STRICT, WITHOUT ROWID;
-
-CREATE TABLE event_done (
-  video TEXT NOT NULL,
-  event TEXT NOT NULL,
-  starter TEXT,
-  starts INTEGER NOT NULL,
-  done TEXT,
-  done_by TEXT,
-  touched INTEGER NOT NULL,
-  PRIMARY KEY (video, event)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX event_done_touched ON event_done (touched);
 
 -- One row, counted up to find out whether anything can be written.
 CREATE TABLE ping (at INTEGER NOT NULL) STRICT;

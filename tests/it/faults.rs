@@ -59,8 +59,8 @@ fn address(url: &str) -> SocketAddr {
 
 /// Where a worker is killed, by the bytes that it was about to send.
 enum Cut {
-    /// The ledger's transition of this name never leaves.
-    Ledger(&'static str),
+    /// What would have become this revision of a video's entry in the ledger never leaves.
+    Ledger(u32),
     /// UpdateVideoInfo never leaves.
     Call,
     /// VOD has applied the call, and its answer never comes.
@@ -90,7 +90,9 @@ async fn killed_at(cut: Cut) {
         .await;
     ready(&victim).await;
     match cut {
-        Cut::Ledger(step) => proxied_redis.freeze_at(format!("\r\n{step}\r\n").as_bytes()),
+        Cut::Ledger(revision) => {
+            proxied_redis.freeze_at(format!("\r\n{revision:012} 0").as_bytes());
+        }
         Cut::Call => proxied_vod.freeze_at(b"Action=UpdateVideoInfo&"),
         Cut::Answer => {
             let fault = "UpdateVideoInfo:timeout-after-apply:x3";
@@ -118,7 +120,7 @@ async fn killed_at(cut: Cut) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_before_the_write_is_announced() {
-    killed_at(Cut::Ledger("remember")).await;
+    killed_at(Cut::Ledger(2)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,7 +135,7 @@ async fn killed_during_the_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_before_done() {
-    killed_at(Cut::Ledger("complete")).await;
+    killed_at(Cut::Ledger(3)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

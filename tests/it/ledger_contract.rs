@@ -10,10 +10,10 @@ use proptest::prelude::*;
 use secrecy::SecretString;
 use tempfile::TempDir;
 use uuid::Uuid;
-use vod_cover::cover::{CoverUrl, Memory, Outcome, Record, Rule, Witness};
+use vod_cover::cover::{CoverUrl, Memory, Outcome, Record, Rule, Turn, Witness};
 use vod_cover::event::{EventKey, VideoId};
 use vod_cover::ledger::redis::RedisLedger;
-use vod_cover::ledger::{Claim, Error, Key, Lease, Ledger, Owner};
+use vod_cover::ledger::{Claim, Error, Key, Known, Lease, Ledger, Owner};
 use vod_cover::{ledger, local};
 
 use crate::servers::redis_url;
@@ -137,8 +137,8 @@ async fn a_finished_event_is_done_for_everybody(bench: Bench) {
     let held = acquire(&bench, &key, me).await;
     let record = kept("e1", Some(10));
     bench.ledger.complete(held.lease, &record, &memory("end")).await.unwrap();
-    assert_eq!(done(claim(&bench, &key, owner(), LONG).await), record);
-    assert_eq!(done(claim(&bench, &key, me, LONG).await), record);
+    assert_eq!(done(claim(&bench, &key, owner(), LONG).await), record.follow_up);
+    assert_eq!(done(claim(&bench, &key, me, LONG).await), record.follow_up);
 }
 
 async fn what_is_remembered_comes_whole_with_the_next_claim(bench: Bench) {
@@ -251,7 +251,7 @@ async fn a_second_record_by_the_same_owner_does_not_replace_the_first(bench: Ben
     let held = acquire(&bench, &key, owner()).await.lease;
     bench.ledger.complete(again(&held), &set("a", "e1", None), &memory("end")).await.unwrap();
     bench.ledger.complete(held, &kept("e1", None), &memory("end")).await.unwrap();
-    assert_eq!(done(claim(&bench, &key, owner(), LONG).await), set("a", "e1", None));
+    assert_eq!(done(claim(&bench, &key, owner(), LONG).await), set("a", "e1", None).follow_up);
 }
 
 async fn a_lease_that_ran_out_goes_to_the_next_owner_with_a_higher_fence(bench: Bench) {
@@ -275,7 +275,8 @@ async fn a_stale_owner_changes_nothing(bench: Bench) {
     lost(bench.ledger.complete(again(&stale), &set("stale", "e1", Some(10)), &memory("end")).await);
     bench.ledger.release(again(&stale), None).await.unwrap();
     // The right owner with the wrong fence is as stale.
-    let forged = Lease { fence: current.lease.fence + 1, ..again(&current.lease) };
+    let (fence, known) = (current.lease.fence + 1, Known::default());
+    let forged = Lease { fence, known, ..again(&current.lease) };
     lost(bench.ledger.remember(again(&forged), &memory("stale"), LONG).await);
     lost(
         bench.ledger.complete(again(&forged), &set("stale", "e1", Some(10)), &memory("end")).await,
@@ -307,7 +308,7 @@ async fn an_event_completes_under_a_lease_that_ran_out_and_that_nobody_took(benc
     };
     run_out(SHORT).await;
     bench.ledger.complete(lease, &set("a", "e1", None), &memory("end")).await.unwrap();
-    assert_eq!(done(claim(&bench, &key, owner(), LONG).await), set("a", "e1", None));
+    assert_eq!(done(claim(&bench, &key, owner(), LONG).await), set("a", "e1", None).follow_up);
 }
 
 async fn announcing_a_write_starts_the_lease_afresh(bench: Bench) {
@@ -409,8 +410,8 @@ async fn keys_of_unusual_text_are_kept_apart(bench: Bench) {
     }
     for (number, event) in events.into_iter().enumerate() {
         let key = Key { cause: format!("cause {event}"), ..key(event, Some(7)) };
-        let record = done(claim(&bench, &key, owner(), LONG).await);
-        assert_eq!(record, set(&format!("cover{number}"), event, Some(7)));
+        let follow_up = done(claim(&bench, &key, owner(), LONG).await);
+        assert_eq!(follow_up, set(&format!("cover{number}"), event, Some(7)).follow_up);
     }
 }
 
@@ -485,7 +486,7 @@ impl Model {
     fn claim(&mut self, who: usize, key: &Key, short: bool) -> String {
         let event = self.events.entry(key.event.clone()).or_default();
         if let Some((_, record)) = &event.done {
-            return format!("done {record:?}");
+            return format!("done {:?}", record.follow_up);
         }
         let newest = self.newest.get(&key.cause);
         if key.at.zip(newest).is_some_and(|(at, newest)| at.as_millisecond() < *newest) {
@@ -570,33 +571,31 @@ fn delivered(who: usize) -> Key {
 
 async fn play(bench: &Bench, script: &Script) {
     let owners: Vec<Owner> = (0..OWNERS).map(|_| owner()).collect();
-    let mut fences = [0_u64; OWNERS];
+    let mut leases: [Option<Lease>; OWNERS] = std::array::from_fn(|_| None);
     let mut model = Model::default();
     for (number, (who, step, twice)) in script.iter().copied().enumerate() {
-        if fences[who] == 0 && !matches!(step, Step::Claim { .. }) {
-            // Without a claim there is no lease to do anything with.
-            continue;
-        }
         let key = delivered(who);
         let name = format!("cover{number}");
-        let lease = Lease {
-            key: key.clone(),
-            owner: owners[who],
-            fence: fences[who],
-            deadline: Instant::now(),
+        let lease = match (&leases[who], step) {
+            (Some(lease), _) => Some(again(lease)),
+            // Without a claim there is no lease to do anything with.
+            (None, Step::Claim { .. }) => None,
+            (None, _) => continue,
         };
+        let lease = || again(lease.as_ref().unwrap());
         for _ in 0..=usize::from(twice) {
             let (expected, found) = match step {
                 Step::Claim { short } => {
                     let length = if short { SHORT } else { LONG };
                     let claimed = claim(bench, &key, owners[who], length).await;
                     let found = match claimed {
-                        Claim::Done(record) => format!("done {record:?}"),
+                        Claim::Done(follow_up) => format!("done {follow_up:?}"),
                         Claim::Busy { .. } => "busy".to_owned(),
                         Claim::Outdated => "outdated".to_owned(),
                         Claim::Acquired { lease, memory, starts } => {
-                            fences[who] = lease.fence;
-                            format!("held {} {starts} {memory:?}", lease.fence)
+                            let fence = lease.fence;
+                            leases[who] = Some(lease);
+                            format!("held {fence} {starts} {memory:?}")
                         }
                     };
                     if short {
@@ -606,9 +605,9 @@ async fn play(bench: &Bench, script: &Script) {
                 }
                 Step::Remember => {
                     let told = memory(&name);
-                    let expected = model.remember(who, lease.fence, &told);
-                    let found = bench.ledger.remember(again(&lease), &told, LONG).await;
-                    (expected, answer(found.map(|_| ())))
+                    let expected = model.remember(who, lease().fence, &told);
+                    let found = bench.ledger.remember(lease(), &told, LONG).await;
+                    (expected, answer(found.map(|lease| leases[who] = Some(lease))))
                 }
                 Step::Set | Step::Keep => {
                     let record = match step {
@@ -616,14 +615,14 @@ async fn play(bench: &Bench, script: &Script) {
                         _ => kept(&key.event.0, None),
                     };
                     let told = memory(&name);
-                    let expected = model.complete(who, &key, lease.fence, &record, &told);
-                    let found = bench.ledger.complete(again(&lease), &record, &told).await;
+                    let expected = model.complete(who, &key, lease().fence, &record, &told);
+                    let found = bench.ledger.complete(lease(), &record, &told).await;
                     (expected, answer(found))
                 }
                 Step::Release => {
                     let told = (number % 2 == 0).then(|| memory(&name));
-                    let expected = model.release(who, &key, lease.fence, told.as_ref());
-                    let found = bench.ledger.release(again(&lease), told.as_ref()).await;
+                    let expected = model.release(who, &key, lease().fence, told.as_ref());
+                    let found = bench.ledger.release(lease(), told.as_ref()).await;
                     (expected, answer(found))
                 }
             };
@@ -718,9 +717,9 @@ fn lost<T: std::fmt::Debug>(outcome: Result<T, Error>) {
     assert!(matches!(outcome, Err(Error::LeaseLost { .. })), "{outcome:?}");
 }
 
-fn done(claim: Claim) -> Record {
+fn done(claim: Claim) -> Option<Turn> {
     match claim {
-        Claim::Done(record) => record,
+        Claim::Done(follow_up) => follow_up,
         other => panic!("not done: {other:?}"),
     }
 }
@@ -731,7 +730,7 @@ fn outdated(claim: Claim) {
 
 /// A lease is not meant to be copied; a lost reply is repeated with the same one.
 pub fn again(lease: &Lease) -> Lease {
-    Lease { key: lease.key.clone(), ..*lease }
+    Lease { key: lease.key.clone(), known: lease.known.clone(), ..*lease }
 }
 
 pub fn owner() -> Owner {
@@ -770,12 +769,16 @@ pub fn kept(event: &str, second: Option<i64>) -> Record {
     record(Outcome::Kept { why: "somebody \"chose\" it\n".to_owned() }, event, second)
 }
 
+/// One whose `follow_up` differs from every other outcome's.
 fn record(outcome: Outcome, event: &str, second: Option<i64>) -> Record {
+    let number = format!("{outcome:?}")
+        .bytes()
+        .fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
     Record {
         outcome,
         event: EventKey(event.to_owned()),
         event_time: second.map(|second| Timestamp::from_second(second).unwrap()),
         decided_at: Timestamp::from_second(1_700_000_000).unwrap(),
-        follow_up: None,
+        follow_up: Some(Turn { number, deadline: Timestamp::UNIX_EPOCH }),
     }
 }

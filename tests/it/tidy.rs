@@ -67,7 +67,7 @@ const IO: [&str; 10] = [
 
 #[test]
 fn the_pure_modules_do_no_io() {
-    for pure in ["error", "event", "cover", "picture", "vod::sign"] {
+    for pure in ["error", "event", "cover", "picture", "vod::sign", "ledger::entry"] {
         never(pure, &IO);
     }
     never("cover", &["Instant::now", "redis::"]);

@@ -1,0 +1,79 @@
+//! An entry as the text that Redis keeps: `<revision> <end of the lease> <owner> <fence> <JSON>`. The first
+//! two are of fixed width, because `swap.lua` reads and writes them.
+
+use serde::de::Error as _;
+
+use crate::cover::Memory;
+use crate::event::VideoId;
+use crate::ledger::entry::{Body, Entry};
+use crate::ledger::{Error, Known, Lease, Owner};
+
+/// Widths of the revision and of a time in milliseconds, blanks excluded.
+const REVISION: usize = 12;
+const TIME: usize = 15;
+const NOBODY: &str = "-";
+
+/// An entry, and what was there with it.
+pub(super) struct Stored {
+    pub entry: Entry,
+    /// Counts changes; 0 for an entry that is not stored.
+    pub revision: u64,
+    /// The server's time in milliseconds.
+    pub now: i64,
+}
+
+impl Stored {
+    /// What is there if nobody has taken the video since this lease was granted, all but the memory.
+    pub fn under(lease: &mut Lease) -> Option<Self> {
+        let Known { revision, events } = std::mem::take(&mut lease.known);
+        let (owner, fence, body) = (Some(lease.owner), lease.fence, Body { events, memory: None });
+        let entry = Entry { owner, until: i64::MAX, fence, body };
+        (revision > 0).then_some(Self { entry, revision, now: 0 })
+    }
+
+    /// For the lease of who has changed it last.
+    pub fn known(self) -> Known {
+        Known { revision: self.revision, events: self.entry.body.events }
+    }
+}
+
+/// A revision as `swap.lua` compares it.
+pub(super) fn revision(number: u64) -> String {
+    format!("{number:0REVISION$}")
+}
+
+/// The entry under this revision, with a lease that has ended: `swap.lua` writes over that.
+pub(super) fn write(
+    entry: &Entry,
+    revision: u64,
+    memory: Option<&Memory>,
+) -> serde_json::Result<String> {
+    let owner = entry.owner.map_or_else(|| NOBODY.to_owned(), |owner| owner.0.to_string());
+    let body = entry.body(memory)?;
+    Ok(format!("{revision:0REVISION$} {:0TIME$} {owner} {} {body}", 0, entry.fence))
+}
+
+/// What `swap.lua` answers with: the time, and what is there.
+pub(super) fn read(video: &VideoId, answer: &str) -> Result<Stored, Error> {
+    let unreadable = |source| Error::Unreadable { video: video.clone(), source };
+    let foreign = || unreadable(serde_json::Error::custom("it is not of vod-cover's making"));
+    let (now, text) = answer.split_at_checked(TIME).ok_or_else(foreign)?;
+    let now = now.parse().map_err(|_| foreign())?;
+    if text.is_empty() {
+        return Ok(Stored { entry: Entry::default(), revision: 0, now });
+    }
+    let mut parts = text.splitn(5, ' ');
+    let mut part = || parts.next().ok_or_else(foreign);
+    let (revision, until, owner, fence, body) = (part()?, part()?, part()?, part()?, part()?);
+    let owner = match owner {
+        NOBODY => None,
+        owner => Some(Owner(owner.parse().map_err(|_| foreign())?)),
+    };
+    let entry = Entry {
+        owner,
+        until: until.parse().map_err(|_| foreign())?,
+        fence: fence.parse().map_err(|_| foreign())?,
+        body: serde_json::from_str::<Body>(body).map_err(unreadable)?,
+    };
+    Ok(Stored { entry, revision: revision.parse().map_err(|_| foreign())?, now })
+}
