@@ -4,6 +4,7 @@
 //!
 //! Documentation: <https://www.alibabacloud.com/help/en/vod/user-guide/snapshotcomplete>
 
+use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
@@ -209,7 +210,7 @@ impl ParseError {
 /// not JSON.
 pub fn parse(body: &[u8]) -> Result<Event, ParseError> {
     let fields = read(body)?;
-    let kind = fields.text("EventType").ok_or(ParseError::NoEventType)?;
+    let kind = fields.text("EventType").ok_or(ParseError::NoEventType)?.into_owned();
     match kind.as_str() {
         "SnapshotComplete" => snapshots::parse(kind, fields),
         "MediaBaseChangeComplete" => changes::base_change(kind, &fields),
@@ -236,7 +237,7 @@ fn read(body: &[u8]) -> Result<Fields, ParseError> {
 
 /// The EventType of a message, and nothing else of it: for those who only pass messages on.
 pub fn kind(body: &[u8]) -> Result<String, ParseError> {
-    read(body)?.text("EventType").ok_or(ParseError::NoEventType)
+    read(body)?.text("EventType").map(Cow::into_owned).ok_or(ParseError::NoEventType)
 }
 
 /// The members of a JSON object, read leniently: a number passes as text, blank text is absent, and a
@@ -262,10 +263,10 @@ impl Fields {
         found.map(Value::take)
     }
 
-    fn text(&self, name: &str) -> Option<String> {
+    fn text(&self, name: &str) -> Option<Cow<'_, str>> {
         let text = match self.get(name)? {
-            Value::String(text) => text.trim().to_owned(),
-            Value::Number(number) => number.to_string(),
+            Value::String(text) => Cow::Borrowed(text.trim()),
+            Value::Number(number) => Cow::Owned(number.to_string()),
             _ => return None,
         };
         (!text.is_empty()).then_some(text)

@@ -2,6 +2,8 @@
 //!
 //! Documentation: <https://www.alibabacloud.com/help/en/vod/user-guide/mediabasechangecomplete>
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 
@@ -27,7 +29,8 @@ pub(super) fn base_change(kind: String, fields: &Fields) -> Result<Event, ParseE
         let why = "it is not about the cover";
         return Ok(Event::Nothing { kind, video: Some(video), why });
     };
-    let (old, new) = (cover.text("OldValue"), cover.text("NewValue"));
+    let value = |name| cover.text(name).map(Cow::into_owned);
+    let (old, new) = (value("OldValue"), value("NewValue"));
     let values = format!("{}\n{}", old.as_deref().unwrap_or(""), new.as_deref().unwrap_or(""));
     let values: String = Sha1::digest(values).iter().map(|byte| format!("{byte:02x}")).collect();
     let time = fields.text("EventTime").unwrap_or_default();
@@ -60,8 +63,8 @@ pub(super) fn pulled(kind: String, fields: &Fields) -> Result<Event, ParseError>
     let (Some(job), Some(id), true) = (fields.text("JobId"), fields.text("VideoId"), done) else {
         return Ok(Event::Nothing { kind, video: None, why: "no video has come of it" });
     };
-    let (video, key) = (VideoId::new(id)?, EventKey(format!("{kind}/{job}")));
-    Ok(Event::Pulled(Pulled { video, key, job }))
+    let (video, key) = (VideoId::new(id.into_owned())?, EventKey(format!("{kind}/{job}")));
+    Ok(Event::Pulled(Pulled { video, key, job: job.into_owned() }))
 }
 
 type Subject = (VideoId, Option<jiff::Timestamp>);
@@ -79,7 +82,7 @@ fn subject(kind: &str, fields: &Fields) -> Result<Result<Subject, Event>, ParseE
     let id = fields.text("MediaId").or_else(|| fields.text("VideoId"));
     let id = id.ok_or_else(|| ParseError::NoMediaId { kind: kind.to_owned() })?;
     let at = fields.text("EventTime").and_then(|text| event_time(&text));
-    Ok(Ok((VideoId::new(id)?, at)))
+    Ok(Ok((VideoId::new(id.into_owned())?, at)))
 }
 
 fn gone(kind: &str, video: VideoId, fields: &Fields) -> Event {

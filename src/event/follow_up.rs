@@ -36,7 +36,7 @@ pub(super) fn parse(fields: &Fields) -> Result<Event, ParseError> {
         return wrong("Event", "not an object");
     };
     let event = Fields(event.clone());
-    let kind = event.text("EventType").unwrap_or_default();
+    let kind = event.text("EventType").unwrap_or_default().into_owned();
     match snapshots::parse(kind, event)? {
         Event::Snapshots(ready) => {
             Ok(Event::FollowUp(FollowUp { ready, turn: Turn { number, deadline } }))

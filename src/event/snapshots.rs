@@ -1,5 +1,7 @@
 //! SnapshotComplete: which pictures an event offers.
 
+use std::borrow::Cow;
+
 use serde_json::Value;
 use sha1::{Digest, Sha1};
 
@@ -16,7 +18,7 @@ const MAX_PATTERN: usize = 4 * CoverUrl::MAX_LEN;
 pub(super) fn parse(kind: String, mut fields: Fields) -> Result<Event, ParseError> {
     // The id is MediaId in VOD's newer event types; accepting it here costs nothing.
     let video = match (fields.get("VideoId"), fields.text("VideoId").or(fields.text("MediaId"))) {
-        (_, Some(text)) => VideoId::new(text)?,
+        (_, Some(text)) => VideoId::new(text.into_owned())?,
         (None | Some(Value::String(_)), None) => return Err(ParseError::NoVideoId),
         (Some(other), None) => {
             return Err(ParseError::WrongType { field: "VideoId", found: type_name(other) });
@@ -25,11 +27,11 @@ pub(super) fn parse(kind: String, mut fields: Fields) -> Result<Event, ParseErro
     let nothing = |why| Ok(Event::Nothing { kind: kind.clone(), video: Some(video.clone()), why });
 
     // The official sample has no Status although the table requires it: what is missing is a success.
-    let status = fields.text("Status").unwrap_or_else(|| "success".to_owned());
+    let status = fields.text("Status").unwrap_or(Cow::Borrowed("success")).into_owned();
     if !status.eq_ignore_ascii_case("success") {
         return nothing("the snapshot job failed");
     }
-    let sub_type = fields.text("SubType");
+    let sub_type = fields.text("SubType").map(Cow::into_owned);
     let sets = sets(&mut fields)?;
     let key = key(&[&kind, sub_type.as_deref().unwrap_or_default(), &status], &sets, &fields);
 
@@ -49,13 +51,14 @@ pub(super) fn parse(kind: String, mut fields: Fields) -> Result<Event, ParseErro
     };
 
     let cover = fields.text("CoverUrl").or_else(|| fields.text("CoverURL"));
+    let event_cover = cover.and_then(|url| CoverUrl::new(&url).ok());
     Ok(Event::Snapshots(SnapshotsReady {
         video,
         key,
         at: fields.text("EventTime").and_then(|text| event_time(&text)),
         sub_type,
         extend: fields.take("Extend"),
-        event_cover: cover.and_then(|url| CoverUrl::new(&url).ok()),
+        event_cover,
         automatic,
         candidates,
     }))
@@ -92,8 +95,9 @@ fn key(kind: &[&str], sets: &[Fields], fields: &Fields) -> EventKey {
         all.dedup();
         (!all.is_empty()).then(|| all.join("+"))
     };
-    let which =
-        all("JobId").or_else(|| fields.text("EventTime")).or_else(|| all("SnapshotRegular"));
+    let which = all("JobId")
+        .or_else(|| fields.text("EventTime").map(Cow::into_owned))
+        .or_else(|| all("SnapshotRegular"));
     let which = match which.unwrap_or_default() {
         short if short.len() <= 128 => short,
         long => Sha1::digest(long).iter().map(|byte| format!("{byte:02x}")).collect(),

@@ -106,7 +106,7 @@ impl Claimed {
 /// What another transition comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Changed {
-    Changed,
+    Made,
     /// It had been made before, or has nothing to change.
     Same,
     /// The lease is no longer the caller's.
@@ -144,7 +144,7 @@ impl Entry {
 
     /// An effect follows, so a lease that ran out is lost even if nobody else has taken the video yet.
     pub fn remember(&self, lease: (Owner, u64), now: i64) -> Changed {
-        if self.is_held(lease) && self.until > now { Changed::Changed } else { Changed::Lost }
+        if self.is_held(lease) && self.until > now { Changed::Made } else { Changed::Lost }
     }
 
     /// A lease that ran out is still good as long as nobody has taken the video since. An entry that is not
@@ -186,7 +186,7 @@ impl Entry {
                 }
             }
         }
-        Changed::Changed
+        Changed::Made
     }
 
     pub fn release(&mut self, lease: (Owner, u64), event: &EventKey) -> Changed {
@@ -195,7 +195,7 @@ impl Entry {
         }
         (self.owner, self.until) = (None, 0);
         self.body.events.begun.remove(event);
-        Changed::Changed
+        Changed::Made
     }
 
     /// Makes the lease last this long, and no shorter than it does. One more, because `now` is rounded down:

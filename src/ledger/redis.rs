@@ -1,6 +1,6 @@
 //! The ledger on Redis. A video's entry is a text under `vod-cover:{<VideoId>}` (the braces are a cluster's
-//! hash tag): a revision, the end of the lease by the server's clock, and what `entry` writes. A transition is
-//! worked out here, and one small script swaps the entry if its revision is still the expected one: for a
+//! hash tag): a revision, the lease by the server's clock, and what `entry` writes. A transition is worked
+//! out here, and one small script swaps the entry if revision and owner are still the expected ones: for a
 //! video that is not known, and for who has the lease, that is one round trip; else one more, because the
 //! script answers with the entry that it found. Replication is asynchronous, so a failover may forget the
 //! newest transitions; nothing here can promise more than Redis does.
@@ -111,6 +111,7 @@ impl RedisLedger {
                 Some(present) => present,
                 None => self.see(step, video).await.map(|(stored, sent)| (stored, Some(sent)))?,
             };
+            let expected = stored.expected();
             let (outcome, next) = transition(&mut stored.entry, stored.now);
             let (lease, must_last) = match next {
                 Next::Leased { length, must_last } => (Some(length), must_last),
@@ -123,7 +124,7 @@ impl RedisLedger {
             };
             let text = stored::write(&stored.entry, stored.revision + 1, memory);
             let text = text.map_err(|error| Error::unavailable(step, error))?;
-            let to = Successor { revision: stored.revision, must_last, lease, text };
+            let to = Successor { expected, must_last, lease, text };
             match self.swap(step, video, Some(to)).await? {
                 (sent, None) => {
                     stored.revision += 1;
@@ -148,11 +149,11 @@ impl RedisLedger {
         let guess = memory.and_then(|_| Stored::under(&mut lease));
         let made = self.change(step, &lease.key.video, guess, memory, |entry, now| {
             let changed = transition(entry, &lease, now);
-            (changed, if changed == Changed::Changed { next } else { Next::Unchanged })
+            (changed, if changed == Changed::Made { next } else { Next::Unchanged })
         });
         let Made { outcome, sent, stored } = made.await?;
         match outcome {
-            Changed::Changed | Changed::Same => Ok((lease, Made { outcome: (), sent, stored })),
+            Changed::Made | Changed::Same => Ok((lease, Made { outcome: (), sent, stored })),
             Changed::Lost => Err(Error::LeaseLost { video: lease.key.video }),
         }
     }

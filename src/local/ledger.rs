@@ -67,7 +67,7 @@ impl Local {
     ) -> Result<Instant, Error> {
         let made = self.change(step, &lease.key.video, |entry, now| {
             let changed = transition(entry, now);
-            if changed != Changed::Changed {
+            if changed != Changed::Made {
                 return (changed, Next::Unchanged);
             }
             if memory.is_some() {
@@ -77,7 +77,7 @@ impl Local {
         });
         match made.await? {
             (_, Changed::Lost) => Err(Error::LeaseLost { video: lease.key.video.clone() }),
-            (sent, Changed::Changed | Changed::Same) => Ok(sent),
+            (sent, Changed::Made | Changed::Same) => Ok(sent),
         }
     }
 }

@@ -91,7 +91,7 @@ async fn killed_at(cut: Cut) {
     ready(&victim).await;
     match cut {
         Cut::Ledger(revision) => {
-            proxied_redis.freeze_at(format!("\r\n{revision:012} 0").as_bytes());
+            proxied_redis.freeze_at(format!("\r\n{revision:012} ").as_bytes());
         }
         Cut::Call => proxied_vod.freeze_at(b"Action=UpdateVideoInfo&"),
         Cut::Answer => {

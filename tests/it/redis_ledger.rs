@@ -54,6 +54,8 @@ async fn after_a_restart_that_emptied_redis_everything_goes_on() {
     // The scripts are gone, and so are the lease and the connection, all of which costs nobody an error.
     lost(ledger.remember(again(&before), &memory("a"), LONG).await);
     let lease = acquire(&ledger, &key).await;
+    // As many changes have been made to it as to the one that is gone.
+    lost(ledger.complete(again(&before), &set("stale", "e1", None), &memory("end")).await);
     let lease = ledger.remember(lease, &memory("a"), LONG).await.unwrap();
     lost(ledger.complete(before, &set("stale", "e1", None), &memory("end")).await);
     server.cli(&["SCRIPT", "FLUSH"]);
@@ -279,7 +281,10 @@ async fn what_cannot_be_read_is_the_videos_fault_and_leaves_it_free() {
     server.cli(&["HSET", name, "another", "kind of key"]);
     unreadable(ledger.claim(&key("e1", None), owner(), LONG).await);
     server.cli(&["DEL", name]);
-    let newer = r#"000000000007 000000000000000 - 3 {"memory":{"of":"a newer version"}}"#;
+    let newer = concat!(
+        "000000000007 00000000-0000-0000-0000-000000000000 000000000000000 3 ",
+        r#"{"memory":{"of":"a newer version"}}"#
+    );
     server.cli(&["SET", name, newer]);
     unreadable(ledger.claim(&key("e1", None), owner(), LONG).await);
     unreadable(ledger.look(&key("e1", None).video).await);

@@ -1,7 +1,8 @@
-//! An entry as the text that Redis keeps: `<revision> <end of the lease> <owner> <fence> <JSON>`. The first
-//! two are of fixed width, because `swap.lua` reads and writes them.
+//! An entry as the text that Redis keeps: `<revision> <owner> <end of the lease> <fence> <JSON>`. The first
+//! three are of fixed width, because `swap.lua` reads and writes them.
 
 use serde::de::Error as _;
+use uuid::Uuid;
 
 use crate::cover::Memory;
 use crate::event::VideoId;
@@ -11,7 +12,7 @@ use crate::ledger::{Error, Known, Lease, Owner};
 /// Widths of the revision and of a time in milliseconds, blanks excluded.
 const REVISION: usize = 12;
 const TIME: usize = 15;
-const NOBODY: &str = "-";
+const NOBODY: Uuid = Uuid::nil();
 
 /// An entry, and what was there with it.
 pub(super) struct Stored {
@@ -31,15 +32,15 @@ impl Stored {
         (revision > 0).then_some(Self { entry, revision, now: 0 })
     }
 
+    /// What the entry must begin with to be replaced; `None` if nothing may be there.
+    pub fn expected(&self) -> Option<String> {
+        (self.revision > 0).then(|| stamp(&self.entry, self.revision))
+    }
+
     /// For the lease of who has changed it last.
     pub fn known(self) -> Known {
         Known { revision: self.revision, events: self.entry.body.events }
     }
-}
-
-/// A revision as `swap.lua` compares it.
-pub(super) fn revision(number: u64) -> String {
-    format!("{number:0REVISION$}")
 }
 
 /// The entry under this revision, with a lease that has ended: `swap.lua` writes over that.
@@ -48,9 +49,15 @@ pub(super) fn write(
     revision: u64,
     memory: Option<&Memory>,
 ) -> serde_json::Result<String> {
-    let owner = entry.owner.map_or_else(|| NOBODY.to_owned(), |owner| owner.0.to_string());
-    let body = entry.body(memory)?;
-    Ok(format!("{revision:0REVISION$} {:0TIME$} {owner} {} {body}", 0, entry.fence))
+    let (fence, body) = (entry.fence, entry.body(memory)?);
+    Ok(format!("{} {:0TIME$} {fence} {body}", stamp(entry, revision), 0))
+}
+
+/// What no two states of an entry have in common: the revision, which begins again where Redis was emptied, and
+/// the owner.
+fn stamp(entry: &Entry, revision: u64) -> String {
+    let owner = entry.owner.map_or(NOBODY, |owner| owner.0);
+    format!("{revision:0REVISION$} {owner}")
 }
 
 /// What `swap.lua` answers with: the time, and what is there.
@@ -64,13 +71,10 @@ pub(super) fn read(video: &VideoId, answer: &str) -> Result<Stored, Error> {
     }
     let mut parts = text.splitn(5, ' ');
     let mut part = || parts.next().ok_or_else(foreign);
-    let (revision, until, owner, fence, body) = (part()?, part()?, part()?, part()?, part()?);
-    let owner = match owner {
-        NOBODY => None,
-        owner => Some(Owner(owner.parse().map_err(|_| foreign())?)),
-    };
+    let (revision, owner, until, fence, body) = (part()?, part()?, part()?, part()?, part()?);
+    let owner: Uuid = owner.parse().map_err(|_| foreign())?;
     let entry = Entry {
-        owner,
+        owner: Some(Owner(owner)).filter(|owner| owner.0 != NOBODY),
         until: until.parse().map_err(|_| foreign())?,
         fence: fence.parse().map_err(|_| foreign())?,
         body: serde_json::from_str::<Body>(body).map_err(unreadable)?,

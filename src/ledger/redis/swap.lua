@@ -1,9 +1,9 @@
 -- Swaps texts, each if it is still the one that whoever wrote its successor had read; nothing else runs on the
--- server in between. A text begins with its revision, 12 digits, a blank, and when its lease ends by this
--- server's clock (ms), 15 digits. No number is made of them: digits of one length compare as texts. A text
+-- server in between. A text begins with a stamp of 49 characters, a blank, and when its lease ends by this
+-- server's clock (ms), 15 digits. No number is made of these: digits of one length compare as texts. A text
 -- is never put together here: this Lua looks at every byte of each new one.
 -- KEYS: the texts. ARGV: how long they live after this (ms); then for each four:
---   the revision that is expected; '' if nothing may be there; '-' to be told what is there
+--   the stamp that is expected; '' if nothing may be there; '-' to be told what is there
 --   '1' if the lease must not have run out
 --   how long the successor's lease lasts (ms), and no shorter than it did; '' for none
 --   the successor, with a lease that has ended
@@ -29,16 +29,16 @@ for number, key in ipairs(KEYS) do
   if expected == '' then
     swapped = call('SET', key, text, 'PX', keep, 'NX')
   elseif expected ~= '-' then
-    local head = call('GETRANGE', key, 0, 27)
-    over = sub(head, 14)
-    if sub(head, 1, 12) == expected and (ARGV[at + 1] == '' or over > now) then
+    local head = call('GETRANGE', key, 0, 64)
+    over = sub(head, 51)
+    if sub(head, 1, 49) == expected and (ARGV[at + 1] == '' or over > now) then
       swapped = call('SET', key, text, 'PX', keep)
     end
   end
   if swapped then
     if length ~= '' then
       local ending = end_of(length)
-      call('SETRANGE', key, 13, over > ending and over or ending)
+      call('SETRANGE', key, 50, over > ending and over or ending)
     end
     answers[number] = ''
   else

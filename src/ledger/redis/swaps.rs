@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use redis::{ErrorKind, RedisError, RedisResult};
 
-use super::{milliseconds, stored};
+use super::milliseconds;
 use crate::gathering::{Carrier, Gathering};
 use crate::link::{Link, Script, is_suspect};
 
@@ -27,17 +27,17 @@ pub(super) struct Swap {
 
 /// What takes an entry's place.
 pub(super) struct Successor {
-    /// Of what it replaces; 0 if nothing may be there.
-    pub revision: u64,
+    /// See [`super::Stored::expected`].
+    pub expected: Option<String>,
     /// Whether the lease must not have run out.
     pub must_last: bool,
     /// How long the lease lasts from now on, and no shorter than it does; `None` ends it.
     pub lease: Option<Duration>,
-    /// See [`stored::write`].
+    /// See [`super::stored::write`].
     pub text: String,
 }
 
-/// When the call left, and, if the entry was not swapped, what was found instead: see [`stored::read`].
+/// When the call left, and, if the entry was not swapped, what was found instead: see [`super::stored::read`].
 pub(super) type Answer = RedisResult<(Instant, Option<String>)>;
 
 pub(super) struct Swaps {
@@ -98,12 +98,17 @@ impl Call {
 
     async fn run(&self, all: &[Swap]) -> RedisResult<(Instant, Vec<Option<String>>)> {
         let keys: Vec<&str> = all.iter().map(|one| &*one.key).collect();
-        let numbers: Vec<_> = all.iter().map(numbers).collect();
+        let lease = |one: &Swap| one.to.as_ref()?.lease.map(milliseconds);
+        let leases: Vec<_> = all.iter().map(|one| lease(one).unwrap_or_default()).collect();
         let mut arguments = vec![&*self.keep];
-        for (one, [expected, lease]) in all.iter().zip(&numbers) {
-            let to = one.to.as_ref();
-            let must_last = if to.is_some_and(|to| to.must_last) { "1" } else { "" };
-            arguments.extend([&**expected, must_last, lease, to.map_or("", |to| &*to.text)]);
+        for (one, lease) in all.iter().zip(&leases) {
+            arguments.extend(match &one.to {
+                Some(to) => {
+                    let must_last = if to.must_last { "1" } else { "" };
+                    [to.expected.as_deref().unwrap_or_default(), must_last, lease, &*to.text]
+                }
+                None => ["-", "", "", ""],
+            });
         }
         let (sent, found): (_, Vec<String>) =
             self.link.run(&self.script, &keys, &arguments).await?;
@@ -113,11 +118,4 @@ impl Call {
         }
         Ok((sent, found.into_iter().map(|found| Some(found).filter(|it| !it.is_empty())).collect()))
     }
-}
-
-/// The revision that is expected, and the length of the lease.
-fn numbers(swap: &Swap) -> [String; 2] {
-    let Some(to) = &swap.to else { return ["-".to_owned(), String::new()] };
-    let expected = if to.revision == 0 { String::new() } else { stored::revision(to.revision) };
-    [expected, to.lease.map(milliseconds).unwrap_or_default()]
 }
