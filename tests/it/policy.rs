@@ -51,7 +51,7 @@ async fn category_tags_and_title_choose_the_rules_and_facts_cost_a_look_up_only_
     let other = add(Some(7), "music", "A concert");
     let file = world.directory.path().join("overrides.toml");
     std::fs::write(&file, OVERRIDES).unwrap();
-    let program = world.run_with(&["--config", file.to_str().unwrap()], &[]).await;
+    let mut program = world.run_with(&["--config", file.to_str().unwrap()], &[]).await;
     for event in world.sim.all_events() {
         assert_eq!(post(&program, event.to_vec()).await, 200);
     }
@@ -64,7 +64,9 @@ async fn category_tags_and_title_choose_the_rules_and_facts_cost_a_look_up_only_
     .await;
     // One for the facts, one right before the write.
     assert_eq!(look_ups(&world), 6);
-    drop(program);
+    // In order, so that no event is left to the next one.
+    program.signal("TERM");
+    assert!(program.ended(SOON).await);
 
     // Without such overrides there is no more than the usual one.
     let plain = world.sim.add_video(NewVideo::default()).unwrap();
