@@ -281,7 +281,7 @@ class Round:
 
 def build():
     """The program, and the loops that it is compared with."""
-    command = ["cargo", "build", "--release", "--locked", "--bin", "vod-cover", "--bench", "loops"]
+    command = ["cargo", "build", "--profile", "dist", "--locked", "--bin", "vod-cover", "--bench", "loops"]
     messages = output_of([*command, "--message-format", "json"], cwd=ROOT, timeout=3600)
     found = {}
     for message in map(json.loads, messages.splitlines()):
