@@ -13,6 +13,7 @@
 //! | [`link`] | the way to Redis, for the ledger and the fleet's quota |
 //! | [`queue`] | port: where events wait. Adapters: [`queue::rabbit`], [`local`], [`queue::replay`] |
 //! | [`local`] | one SQLite file that is both a queue and a ledger |
+//! | [`sqlite`] | files of our own: checks, lock, and one thread that joins commits |
 //! | [`vod`] | the VOD client: signing, credentials, pacing, fifteen operations, joined look-ups, uploads to OSS |
 //! | [`fetch`] | pictures in, from allowed hosts and addresses only |
 //! | [`inspect`] | candidates looked at: fetched, decoded, ranked |
@@ -61,6 +62,7 @@ pub mod picture;
 pub mod pipeline;
 pub mod queue;
 pub mod sim;
+pub mod sqlite;
 pub mod telemetry;
 pub mod tls;
 pub mod vod;

@@ -1,7 +1,7 @@
 //! One SQLite file that is both the queue and the ledger of one machine, with nothing to install. One
 //! worker at a time takes events from a file, which its lock enforces; any number of processes of the
-//! machine may publish into it, and claim videos beside the worker. What was published survives `kill -9` and a power cut; what was taken and not settled is
-//! delivered again by the next opening.
+//! machine may publish into it, and claim videos beside the worker. What was published survives `kill -9` and
+//! a power cut; what was taken and not settled is delivered again by the next opening.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,16 +11,22 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Deserialize;
 
-mod database;
-mod file;
+pub use crate::sqlite::OpenError;
+use crate::sqlite::{self, Database, Format, Trouble};
+
 mod ledger;
 mod messages;
 mod queue;
 mod transitions;
 
-use database::{Database, Trouble};
-pub use file::OpenError;
 pub use messages::DeadLetter;
+
+/// "vodc".
+pub(crate) const FORMAT: Format = Format {
+    application: 0x766f_6463,
+    schema: include_str!("local/schema.sql"),
+    changes: &[include_str!("local/from-1.sql"), include_str!("local/from-2.sql")],
+};
 
 /// Where the file is and how long its records live. There are no defaults here: they are in the
 /// embedded configuration.
@@ -57,9 +63,9 @@ impl Local {
     /// Opens the file to work on it. All deliveries and all leases of whoever worked on it before are
     /// free from here on: the lock proves that it is gone. Blocks for a moment.
     pub fn open(settings: &Settings) -> Result<Self, OpenError> {
-        let path = file::resolve(&settings.path)?;
-        let lock = file::lock(&path)?;
-        let connection = file::connect(&path)?;
+        let path = sqlite::resolve(&settings.path)?;
+        let lock = sqlite::lock(&path)?;
+        let connection = sqlite::connect(&path, &FORMAT)?;
         transitions::end_all_leases(&connection)
             .and_then(|()| messages::count_delays_again(&connection, now()))
             .map_err(|source| OpenError::Sqlite { path: path.clone(), source })?;
@@ -74,9 +80,9 @@ impl Local {
     /// here: the transition after that answers `LeaseLost`. With no worker none can start until this is
     /// dropped. Blocks for a moment.
     pub fn open_beside(settings: &Settings) -> Result<Self, OpenError> {
-        let path = file::resolve(&settings.path)?;
-        let connection = file::connect(&path)?;
-        let lock = file::lock_beside(&path, || {
+        let path = sqlite::resolve(&settings.path)?;
+        let connection = sqlite::connect(&path, &FORMAT)?;
+        let lock = sqlite::lock_beside(&path, || {
             transitions::end_all_leases(&connection)
                 .map_err(|source| OpenError::Sqlite { path: path.clone(), source })
         })?;
@@ -87,8 +93,8 @@ impl Local {
     /// Opens the file to publish into it, also while a worker has it open. Taking messages and the
     /// ledger answer with an error.
     pub fn open_for_publishing(path: &Path) -> Result<Self, OpenError> {
-        let path = file::resolve(path)?;
-        let connection = file::connect(&path)?;
+        let path = sqlite::resolve(path)?;
+        let connection = sqlite::connect(&path, &FORMAT)?;
         let database = Database::start(&path, connection, None)?;
         Ok(Self { database, work: None, keep: None })
     }

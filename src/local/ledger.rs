@@ -8,12 +8,12 @@ use async_trait::async_trait;
 use rusqlite::{Connection, OptionalExtension};
 use serde_json::value::{RawValue, to_raw_value};
 
-use super::database::PROBE;
 use super::{Local, Trouble, milliseconds, now, transitions};
 use crate::cover::{Memory, Record};
 use crate::event::VideoId;
 use crate::ledger::entry::{Changed, Claimed, Entry};
 use crate::ledger::{Claim, Error, Key, Known, Lease, Ledger, Owner, Sight};
+use crate::sqlite::PROBE;
 
 /// What a transition leaves to be stored.
 #[derive(Clone, Copy)]

@@ -210,7 +210,8 @@ mod tests {
     fn a_clock_that_was_set_back_delays_nothing_for_longer_than_its_delay() {
         let directory = tempfile::tempdir().unwrap();
         let connection =
-            crate::local::file::connect(&directory.path().join("vod-cover.db")).unwrap();
+            crate::sqlite::connect(&directory.path().join("vod-cover.db"), &crate::local::FORMAT)
+                .unwrap();
         let (before, back) = (1_000_000_000, 1_000_000);
         let message = Message::new("a", "kind", "");
         for _ in 0..3 {

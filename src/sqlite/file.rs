@@ -1,4 +1,4 @@
-//! Opens the file: the worker's lock, the checks that tell a bad file from a good one, the schema. It
+//! Opens a file: the lock of whoever works on it, the checks that tell a bad file from a good one, the schema. It
 //! never changes a file that is not ours or that a newer version wrote.
 
 use std::fs::{File, OpenOptions, TryLockError};
@@ -9,13 +9,22 @@ use rusqlite::{Connection, ErrorCode, OpenFlags, TransactionBehavior};
 
 /// How long a transaction waits for one of another process.
 const BUSY: Duration = Duration::from_secs(5);
-/// "vodc", so that a database of another program is not taken for ours.
-const APPLICATION: i64 = 0x766f_6463;
-const SCHEMA: &str = include_str!("schema.sql");
-/// What makes each version into the next, from version 1 on.
-const CHANGES: [&str; 2] = [include_str!("from-1.sql"), include_str!("from-2.sql")];
-/// The version of `schema.sql`.
-const VERSION: i64 = 3;
+/// What a file of one purpose contains. Its schema has a table `ping` with one row and one number, which
+/// [`PROBE`](super::PROBE) counts up.
+#[derive(Debug)]
+pub struct Format {
+    /// SQLite's `application_id`, so that a database of another program or purpose is not taken for it.
+    pub application: i64,
+    pub schema: &'static str,
+    /// What brings a file of version 1, 2 and so on to the next one; the schema is what comes out.
+    pub changes: &'static [&'static str],
+}
+
+impl Format {
+    fn version(&self) -> i64 {
+        self.changes.len() as i64 + 1
+    }
+}
 
 /// Why the file cannot be used, with what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -37,14 +46,14 @@ pub enum OpenError {
     },
     #[error("{} is no SQLite database; choose another path or move it away", path.display())]
     NotADatabase { path: PathBuf },
-    #[error("{} is the database of another program; choose another path", path.display())]
+    #[error("{} is the database of another program or purpose; choose another path", path.display())]
     NotOurs { path: PathBuf },
     #[error(
-        "{} was written by a newer vod-cover (schema {found}, this one knows {VERSION}); \
+        "{} was written by a newer vod-cover (schema {found}, this one knows {known}); \
          run that version, or choose another path",
         path.display()
     )]
-    Newer { path: PathBuf, found: i64 },
+    Newer { path: PathBuf, found: i64, known: i64 },
     #[error("{} is read-only; make it and its directory writable", path.display())]
     ReadOnly { path: PathBuf },
     #[error("the disk of {} is full; free some space", path.display())]
@@ -76,7 +85,7 @@ impl OpenError {
 }
 
 /// The one path of a file, however it is spelled, so that one lock guards it.
-pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
+pub fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     if path.is_dir() {
         return Err(OpenError::IsDirectory { path: path.to_owned() });
     }
@@ -92,8 +101,8 @@ pub(super) fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
     Ok(directory.canonicalize().map_err(|_| missing())?.join(name))
 }
 
-/// Takes the worker's lock. The system gives it back when the process ends, however it ends.
-pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
+/// Takes the lock of the one who works on the file. The system gives it back when the process ends, however it ends.
+pub fn lock(path: &Path) -> Result<File, OpenError> {
     let (name, file) = lock_file(path)?;
     match got(&name, file.try_lock())? {
         true => Ok(file),
@@ -103,7 +112,7 @@ pub(super) fn lock(path: &Path) -> Result<File, OpenError> {
 
 /// Shares the lock with others who are no workers; `None` while there is a worker. `alone` is called if
 /// there is nobody, neither worker nor other, and nobody can come until it returns.
-pub(super) fn lock_beside(
+pub fn lock_beside(
     path: &Path,
     alone: impl FnOnce() -> Result<(), OpenError>,
 ) -> Result<Option<File>, OpenError> {
@@ -137,14 +146,14 @@ fn got(name: &Path, tried: Result<(), TryLockError>) -> Result<bool, OpenError> 
 }
 
 /// Opens the database, and makes it if there is none.
-pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
+pub fn connect(path: &Path, format: &Format) -> Result<Connection, OpenError> {
     let bad = |source| OpenError::new(path, source);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
         | OpenFlags::SQLITE_OPEN_CREATE
         | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(bad)?;
     connection.busy_timeout(BUSY).map_err(bad)?;
-    check(&connection, path)?;
+    check(&connection, path, format)?;
     if connection.is_readonly("main").map_err(bad)? {
         return Err(OpenError::ReadOnly { path: path.to_owned() });
     }
@@ -157,33 +166,36 @@ pub(super) fn connect(path: &Path) -> Result<Connection, OpenError> {
     let transaction =
         connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(bad)?;
     // Asked again under the lock: another process may have made the schema meanwhile.
-    let version = check(&transaction, path)?;
-    if version < VERSION {
-        let done = usize::try_from(version).unwrap_or_default();
-        let changes = match done.checked_sub(1) {
-            Some(skipped) => CHANGES.iter().skip(skipped).copied().collect(),
-            None => SCHEMA.to_owned(),
+    let found = check(&transaction, path, format)?;
+    if found < format.version() {
+        let done = usize::try_from(found).unwrap_or_default();
+        let missing = match done {
+            0 => &[format.schema],
+            _ => format.changes.get(done - 1..).unwrap_or_default(),
         };
-        transaction.execute_batch(&changes).map_err(bad)?;
-        transaction.pragma_update(None, "application_id", APPLICATION).map_err(bad)?;
-        transaction.pragma_update(None, "user_version", VERSION).map_err(bad)?;
+        for change in missing {
+            transaction.execute_batch(change).map_err(bad)?;
+        }
+        transaction.pragma_update(None, "application_id", format.application).map_err(bad)?;
+        transaction.pragma_update(None, "user_version", format.version()).map_err(bad)?;
     }
     transaction.commit().map_err(bad)?;
     Ok(connection)
 }
 
 /// The version of the schema, 0 for an empty file.
-fn check(connection: &Connection, path: &Path) -> Result<i64, OpenError> {
+fn check(connection: &Connection, path: &Path, format: &Format) -> Result<i64, OpenError> {
     let bad = |source| OpenError::new(path, source);
     let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0));
     let version = number("PRAGMA user_version").map_err(bad)?;
     let application = number("PRAGMA application_id").map_err(bad)?;
     let tables = number("SELECT count(*) FROM sqlite_schema").map_err(bad)?;
-    if application != APPLICATION && (tables > 0 || version != 0) {
+    if application != format.application && (tables > 0 || version != 0) {
         return Err(OpenError::NotOurs { path: path.to_owned() });
     }
-    if version > VERSION {
-        return Err(OpenError::Newer { path: path.to_owned(), found: version });
+    if version > format.version() {
+        let (found, known) = (version, format.version());
+        return Err(OpenError::Newer { path: path.to_owned(), found, known });
     }
     Ok(version)
 }

@@ -1,4 +1,4 @@
-//! The one thread that touches the database. It collects the jobs that wait, runs them in one
+//! The one thread that touches a database. It collects the jobs that wait, runs them in one
 //! transaction, each in a savepoint of its own, commits once and then answers all: a thousand events
 //! published at once cost one sync to disk, and one failing job does not spoil the others.
 
@@ -15,9 +15,9 @@ use super::file::OpenError;
 /// Jobs of one transaction at the most, so that the first one does not wait for long.
 const BATCH: usize = 512;
 /// Changes nothing that anybody reads, and needs the disk all the same.
-pub(super) const PROBE: &str = "UPDATE ping SET at = at + 1";
+pub const PROBE: &str = "UPDATE ping SET at = at + 1";
 
-pub(super) struct Database {
+pub struct Database {
     /// `None` only while it is being closed. Unbounded, so that handing over a job is no point at which
     /// a caller can be dropped; callers wait for their answers, which bounds it.
     jobs: Option<mpsc::UnboundedSender<Job>>,
@@ -27,7 +27,7 @@ pub(super) struct Database {
 
 /// Why a job has no result. Nothing of it is stored then.
 #[derive(Debug, Clone, thiserror::Error)]
-pub(super) enum Trouble {
+pub enum Trouble {
     #[error("{}", hint(.0))]
     Sqlite(#[source] Arc<rusqlite::Error>),
     #[error("the file has been closed")]
@@ -232,7 +232,7 @@ mod tests {
     fn database(pages: u32) -> (tempfile::TempDir, Database) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("vod-cover.db");
-        let connection = crate::local::file::connect(&path).unwrap();
+        let connection = crate::sqlite::connect(&path, &crate::local::FORMAT).unwrap();
         connection.pragma_update(None, "max_page_count", pages).unwrap();
         (directory, Database::start(&path, connection, None).unwrap())
     }
