@@ -21,13 +21,14 @@ use crate::local::Local;
 use crate::pipeline::{Ending, Pipeline, Status};
 use crate::queue::{Health, Queue};
 use crate::worker::Worker;
-use crate::{fetch, gateway, sim, telemetry, vod};
+use crate::{fetch, sim, telemetry, vod};
 
 mod backfill;
 mod check;
 mod demo;
 mod explain;
 mod feed;
+mod gateway;
 mod media;
 mod pick;
 mod run;
@@ -38,6 +39,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     crate::tls::install();
     match cli.command {
         Command::Run(configured) => run::run(&load(&configured)?).await,
+        Command::Gateway(asked) => gateway::gateway(load(&asked.configured)?, asked.forward).await,
         Command::Demo(demo) => demo::demo(demo).await,
         Command::Check(configured) => check::check(&configured).await,
         Command::Declare(configured) => feed::declare(&load(&configured)?).await,
@@ -60,7 +62,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         || error.is::<vod::SettingsError>()
         || error.is::<fetch::SettingsError>()
         || error.is::<redis::BadSettings>()
-        || error.is::<gateway::KeysError>()
+        || error.is::<crate::gateway::Error>()
         || error.is::<sim::BadFault>();
     if configuration { 2 } else { 1 }
 }

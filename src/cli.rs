@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use jiff::Timestamp;
+use url::Url;
 
 use crate::cover::{CoverUrl, Rule};
 use crate::event::VideoId;
@@ -32,6 +33,12 @@ pub enum Command {
     /// ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET or the rest of the standard
     /// chain.
     Run(Configured),
+    /// Take VOD's HTTP callbacks and publish them to RabbitMQ, until SIGTERM
+    ///
+    /// A callback is answered with 200 when the broker has confirmed it or, while the broker is away, when
+    /// it is on a local spool (intake.spool), which drains by itself. With the embedded queue there is
+    /// nothing to bridge: `run` takes callbacks itself.
+    Gateway(Gateway),
     /// See it work: simulator, queue, ledger and worker in one process, with sample videos
     Demo(Demo),
     /// Check configuration, connections and permissions, and print the effective configuration
@@ -80,6 +87,15 @@ pub struct Configured {
     /// Configuration file (TOML); see config/default.toml for every setting
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct Gateway {
+    #[command(flatten)]
+    pub configured: Configured,
+    /// Relay each stored callback to this address as well, as it came, best effort (intake.forward.url)
+    #[arg(long, value_name = "URL")]
+    pub forward: Option<Url>,
 }
 
 #[derive(Debug, Args)]

@@ -120,6 +120,8 @@ pub enum Error {
     Wrong(#[from] ::config::ConfigError),
     #[error("the rules are wrong")]
     Policy(#[from] BadPolicy),
+    #[error("the intake is set up wrongly")]
+    Intake(#[from] gateway::Error),
     #[error("{0}")]
     Conflict(String),
 }
@@ -175,6 +177,7 @@ impl Settings {
     /// What no single module can check.
     fn check(&self) -> Result<(), Error> {
         self.policies()?;
+        self.intake.check()?;
         let conflict = |text: String| Err(Error::Conflict(text));
         if self.in_flight() == 0 {
             return conflict(

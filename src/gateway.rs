@@ -1,6 +1,20 @@
-//! Takes VOD's HTTP callbacks. A callback is answered with 200 only after it is stored durably, because
-//! VOD drops an event for good after three tries, one second apart. It never looks at what an event
-//! says beyond its type, and never sees the worker.
+//! Takes VOD's callbacks. One is answered with 200 only after it is stored durably, because VOD drops an
+//! event for good after three tries, one second apart. It never looks at what an event says beyond its type
+//! and its video, and never sees the worker.
+//!
+//! | answer | when |
+//! |---|---|
+//! | 200 | the broker has confirmed it, or it is on the spool, or in the queue's own file |
+//! | 400 | it is no JSON object, or has no EventType |
+//! | 403 | it is not signed, not lately, or not right |
+//! | 404, 405 | another path, another method |
+//! | 408 | its body did not come in time |
+//! | 413 | its body is longer than `most_bytes` |
+//! | 503 | it is not stored, or perhaps: VOD tries again |
+//!
+//! A signature covers neither body nor a number that is used once, so a request that is repeated within
+//! `max_age` is taken again. Its message has the same id and its event the same key, by which the ledger
+//! knows it.
 //!
 //! Documentation: <https://www.alibabacloud.com/help/en/vod/user-guide/http-callbacks>
 
@@ -9,24 +23,29 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
-use axum::http::{HeaderMap, StatusCode};
-use axum::routing::post;
-use jiff::Timestamp;
-use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use tracing::{debug, warn};
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
-use crate::error::chain;
 use crate::event;
-use crate::queue::{Message, Queue};
-use crate::telemetry;
-use crate::vod::sign::callback::verify_callback;
 
-/// VOD gives up after 5 s; what cannot be stored by then is refused, so that VOD tries again.
-const STORE_WITHIN: Duration = Duration::from_secs(4);
+mod envelope;
+mod forward;
+mod http;
+mod keys;
+mod listen;
+mod reload;
+mod spool;
+mod store;
+mod tls;
+
+pub use keys::Keys;
+pub use spool::{Fill, Spool};
+pub use store::Store;
+
+/// After this VOD does not wait for an answer any more.
+const VOD_WAITS: Duration = Duration::from_secs(5);
 
 /// The `[intake]` table.
 #[derive(Debug, Clone, Deserialize)]
@@ -42,131 +61,116 @@ pub struct Settings {
     /// How far X-VOD-TIMESTAMP may lie from now, either way.
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub max_age: Duration,
+    /// The longest body that is taken; at most [`event::MAX_BODY`].
+    pub most_bytes: usize,
+    /// From the first byte of a request to its answer; less than the five seconds that VOD waits.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub answer_within: Duration,
+    /// How long a connection may be silent between two requests.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub idle: Duration,
+    /// Connections at once; more wait to be accepted.
+    pub most_connections: usize,
+    pub tls: tls::Settings,
+    pub spool: spool::Settings,
+    pub forward: forward::Settings,
 }
 
-/// What the signature of a callback is checked against.
-pub struct Keys {
-    url: String,
-    keys: Vec<SecretString>,
-    max_age: Duration,
-}
-
+/// What is wrong with the settings, or with the files that they name.
 #[derive(Debug, thiserror::Error)]
-pub enum KeysError {
-    #[error("intake.keys_file {} cannot be read", path.display())]
-    Unreadable {
-        path: PathBuf,
-        #[source]
-        source: std::io::Error,
-    },
-    #[error("intake.keys_file {} holds no key; write one a line, or leave the setting empty", .0.display())]
-    Empty(PathBuf),
-    #[error("intake.path {0:?} must begin with a slash and contain no braces")]
-    BadPath(String),
+pub enum Error {
+    #[error("{0}")]
+    Setting(String),
+    #[error("the intake cannot start")]
+    File(#[from] reload::Error),
+    #[error("the intake cannot forward")]
+    Forward(#[from] forward::Error),
 }
 
-impl Keys {
-    /// `from_environment` is VOD_CALLBACK_KEY.
-    pub fn load(settings: &Settings, from_environment: Option<&str>) -> Result<Self, KeysError> {
-        if !settings.path.starts_with('/') || settings.path.contains(['{', '}']) {
-            return Err(KeysError::BadPath(settings.path.clone()));
+/// An intake that is ready to serve.
+pub struct Gateway {
+    router: axum::Router,
+    tls: Option<tls::Tls>,
+    bounds: listen::Bounds,
+    store: Arc<Store>,
+}
+
+impl Settings {
+    /// What no type can say. Files are not looked at.
+    pub fn check(&self) -> Result<(), Error> {
+        let wrong = |text: String| Err(Error::Setting(text));
+        if !self.path.starts_with('/') || self.path.contains(['{', '}']) {
+            return wrong(format!(
+                "intake.path {:?} must begin with a slash and contain no braces",
+                self.path
+            ));
         }
-        let mut keys: Vec<SecretString> = Vec::new();
-        let path = &settings.keys_file;
-        if !path.as_os_str().is_empty() {
-            let text = std::fs::read_to_string(path)
-                .map_err(|source| KeysError::Unreadable { path: path.clone(), source })?;
-            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-            keys.extend(lines.map(SecretString::from));
-            if keys.is_empty() {
-                return Err(KeysError::Empty(path.clone()));
-            }
+        if !(1..=event::MAX_BODY).contains(&self.most_bytes) {
+            return wrong(format!("intake.most_bytes must be from 1 to {}", event::MAX_BODY));
         }
-        let given = from_environment.map(str::trim).filter(|key| !key.is_empty());
-        keys.extend(given.map(SecretString::from));
-        let url = match settings.url.is_empty() {
-            true => format!("http://{}{}", settings.listen, settings.path),
-            false => settings.url.clone(),
+        if self.most_connections == 0 || self.idle.is_zero() {
+            return wrong("intake.most_connections and intake.idle must not be 0".into());
+        }
+        if !(self.spool.after < self.answer_within && self.answer_within < VOD_WAITS) {
+            return wrong(format!(
+                "intake.answer_within must be more than intake.spool.after ({:?}) and less than the \
+                 {VOD_WAITS:?} that VOD waits",
+                self.spool.after
+            ));
+        }
+        let tls = [&self.tls.cert_file, &self.tls.key_file].map(|path| path.as_os_str().is_empty());
+        if tls[0] != tls[1] {
+            return wrong(
+                "set both intake.tls.cert_file and intake.tls.key_file, or neither".into(),
+            );
+        }
+        forward::target(&self.forward)?;
+        Ok(())
+    }
+
+    /// The callback URL as VOD has it.
+    pub fn public_url(&self) -> String {
+        let scheme = if self.tls.cert_file.as_os_str().is_empty() { "http" } else { "https" };
+        match self.url.is_empty() {
+            true => format!("{scheme}://{}{}", self.listen, self.path),
+            false => self.url.clone(),
+        }
+    }
+}
+
+impl Gateway {
+    /// Reads keys and certificate. `callback_key` is VOD_CALLBACK_KEY. Relays callbacks, if that is configured, until `stop`. Must be called
+    /// within a tokio runtime.
+    pub fn new(
+        settings: &Settings,
+        callback_key: Option<&str>,
+        store: Store,
+        stop: &CancellationToken,
+    ) -> Result<Self, Error> {
+        let keys = Keys::load(settings, callback_key)?;
+        if !keys.required() {
+            warn!("callbacks are taken unsigned; set VOD_CALLBACK_KEY or intake.keys_file");
+        }
+        let store = Arc::new(store);
+        let tls = tls::Tls::load(&settings.tls)?;
+        let intake = http::Intake {
+            keys,
+            store: Arc::clone(&store),
+            forward: forward::Forward::start(&settings.forward, stop.clone())?,
+            most_bytes: settings.most_bytes,
+            within: settings.answer_within,
         };
-        Ok(Self { url, keys, max_age: settings.max_age })
-    }
-
-    /// Whether callbacks must be signed.
-    pub fn required(&self) -> bool {
-        !self.keys.is_empty()
-    }
-
-    /// The callback URL that signatures are checked against.
-    pub fn url(&self) -> &str {
-        &self.url
-    }
-
-    fn admit(&self, headers: &HeaderMap, now: Timestamp) -> Result<(), &'static str> {
-        if !self.required() {
-            return Ok(());
-        }
-        let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let timestamp = header("x-vod-timestamp").ok_or("X-VOD-TIMESTAMP is missing")?;
-        let signature = header("x-vod-signature").ok_or("X-VOD-SIGNATURE is missing")?;
-        let seconds: i64 = timestamp.parse().map_err(|_| "X-VOD-TIMESTAMP is no number")?;
-        if now.as_second().abs_diff(seconds) > self.max_age.as_secs() {
-            return Err("X-VOD-TIMESTAMP is too far from now; check both clocks");
-        }
-        // Every key is tried, whichever matches, so that the time taken tells nothing.
-        let matching = self.keys.iter().fold(false, |matched, key| {
-            matched | verify_callback(&self.url, timestamp, key.expose_secret(), signature)
-        });
-        matching.then_some(()).ok_or("X-VOD-SIGNATURE is wrong; check the key and intake.url")
-    }
-}
-
-struct Intake {
-    queue: Arc<dyn Queue>,
-    keys: Keys,
-}
-
-/// Answers `POST path`: 200 stored, 400 not JSON, 403 wrong signature, 413 too large, 503 not stored.
-pub fn router(path: &str, keys: Keys, queue: Arc<dyn Queue>) -> Router {
-    Router::new()
-        .route(path, post(receive))
-        .layer(DefaultBodyLimit::max(event::MAX_BODY))
-        .with_state(Arc::new(Intake { queue, keys }))
-}
-
-async fn receive(State(intake): State<Arc<Intake>>, headers: HeaderMap, body: Bytes) -> StatusCode {
-    let status = intake.take(&headers, body).await;
-    telemetry::callback(status.as_u16());
-    status
-}
-
-impl Intake {
-    async fn take(&self, headers: &HeaderMap, body: Bytes) -> StatusCode {
-        if let Err(why) = self.keys.admit(headers, Timestamp::now()) {
-            warn!(why, "callback refused");
-            return StatusCode::FORBIDDEN;
-        }
-        let kind = match event::kind(&body) {
-            Ok(kind) => kind,
-            Err(error) => {
-                warn!(error = chain(&error), bytes = body.len(), "callback refused");
-                return StatusCode::BAD_REQUEST;
-            }
+        let bounds = listen::Bounds {
+            request: settings.answer_within,
+            idle: settings.idle,
+            connections: settings.most_connections,
         };
-        let id = uuid::Uuid::new_v4().to_string();
-        let stored = self.queue.publish(Message::new(body, kind.clone(), id.clone()));
-        match tokio::time::timeout(STORE_WITHIN, stored).await {
-            Ok(Ok(())) => {
-                debug!(message.id = id, event.r#type = kind, "callback stored");
-                StatusCode::OK
-            }
-            Ok(Err(error)) => {
-                warn!(error = chain(&error), "callback not stored; VOD will try again");
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Err(_) => {
-                warn!("callback not stored in time; VOD will try again");
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-        }
+        Ok(Self { router: http::router(&settings.path, intake), tls, bounds, store })
+    }
+
+    /// Serves, and takes what is on the spool to the queue, until `stop`; then answers what is under way.
+    pub async fn serve(self, listener: TcpListener, stop: CancellationToken) {
+        let serving = listen::serve(listener, self.router, self.tls, self.bounds, stop.clone());
+        tokio::join!(serving, self.store.drain(stop.clone()), self.store.report(stop));
     }
 }

@@ -16,6 +16,10 @@ use crate::pipeline::Status;
 use crate::queue::{Health, Queue};
 use crate::telemetry;
 
+mod gateway;
+
+pub use gateway::{Storing, gateway};
+
 /// What readiness looks at.
 pub struct Watched {
     pub queue: Arc<dyn Queue>,

@@ -54,6 +54,18 @@ pub fn start_metrics() -> PrometheusHandle {
     );
     describe_counter!("vod_cover_throttled_total", "Calls that VOD throttled, by operation");
     describe_counter!("vod_cover_callbacks_total", "HTTP callbacks answered, by status");
+    describe_counter!("vod_cover_callbacks_refused_total", "Callbacks refused for good, by reason");
+    describe_histogram!(
+        "vod_cover_callback_seconds",
+        "Time to store one callback, in seconds, by where it was stored"
+    );
+    describe_gauge!("vod_cover_intake_connections", "Open connections of the intake");
+    describe_counter!("vod_cover_spooled_total", "Callbacks put on the spool");
+    describe_counter!("vod_cover_unspooled_total", "Callbacks taken from the spool to the queue");
+    describe_gauge!("vod_cover_spool_events", "Callbacks on the spool");
+    describe_gauge!("vod_cover_spool_bytes", "Size of the callbacks on the spool");
+    describe_gauge!("vod_cover_spool_age_seconds", "How long the oldest one has been there");
+    describe_counter!("vod_cover_forwarded_total", "Callbacks for the second target, by outcome");
     describe_gauge!("vod_cover_in_flight", "Messages being worked on");
     describe_gauge!("vod_cover_paused", "1 while intake is paused");
     describe_gauge!("vod_cover_queue_messages", "Messages in the queue, by state");
@@ -152,4 +164,35 @@ pub fn depth(depth: Depth) {
 
 pub fn callback(status: u16) {
     counter!("vod_cover_callbacks_total", "status" => status.to_string()).increment(1);
+}
+
+/// `reason` is one of the few that there are.
+pub fn callback_refused(reason: &str) {
+    counter!("vod_cover_callbacks_refused_total", "reason" => reason.to_owned()).increment(1);
+}
+
+pub fn callback_stored(place: &'static str, took: std::time::Duration) {
+    histogram!("vod_cover_callback_seconds", "place" => place).record(took.as_secs_f64());
+}
+
+pub fn intake_connections(open: usize) {
+    gauge!("vod_cover_intake_connections").set(open as f64);
+}
+
+pub fn spooled() {
+    counter!("vod_cover_spooled_total").increment(1);
+}
+
+pub fn unspooled(count: usize) {
+    counter!("vod_cover_unspooled_total").increment(count as u64);
+}
+
+pub fn spool(events: u64, bytes: u64, age: Option<std::time::Duration>) {
+    gauge!("vod_cover_spool_events").set(events as f64);
+    gauge!("vod_cover_spool_bytes").set(bytes as f64);
+    gauge!("vod_cover_spool_age_seconds").set(age.unwrap_or_default().as_secs_f64());
+}
+
+pub fn forwarded(outcome: &'static str) {
+    counter!("vod_cover_forwarded_total", "outcome" => outcome).increment(1);
 }

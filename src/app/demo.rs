@@ -16,18 +16,19 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use url::Url;
 
-use super::run::{serve, stop_on_signal};
+use super::run::stop_on_signal;
 use super::{Parts, Tally, work};
 use crate::cli;
 use crate::config::Settings;
 use crate::cover::Verdict;
+use crate::gateway::{Gateway, Store};
 use crate::local::Local;
 use crate::pipeline::Status;
 use crate::queue::{Depth, Queue};
 use crate::sim::{self, Simulator};
+use crate::telemetry;
 use crate::vod::Environment;
 use crate::worker::Report;
-use crate::{gateway, telemetry};
 
 mod table;
 
@@ -179,9 +180,9 @@ impl World {
         let settings = Settings::load(Some(&overlay), &environment)?;
         let parts = Arc::new(Parts::open(&settings, Environment::of(environment), true)?);
         let Some(queue) = parts.local.clone() else { anyhow::bail!("the demo has no queue") };
-        let keys = gateway::Keys::load(&settings.intake, Some(CALLBACK_KEY))?;
-        let intake = gateway::router(&settings.intake.path, keys, Arc::<Local>::clone(&queue));
-        serve(listener, intake, stop);
+        let store = Store::straight(Arc::<Local>::clone(&queue));
+        let intake = Gateway::new(&settings.intake, Some(CALLBACK_KEY), store, stop)?;
+        tokio::spawn(intake.serve(listener, stop.clone()));
 
         let (status, tally): (Arc<Status>, Arc<Tally>) = Default::default();
         let reports: Arc<Mutex<BTreeMap<String, Report>>> = Arc::default();

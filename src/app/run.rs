@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinHandle;
@@ -17,29 +18,23 @@ use super::{Parts, work};
 use crate::backfill::reconcile;
 use crate::config::{LedgerKind, QueueKind, Settings};
 use crate::error::chain;
+use crate::gateway::{Gateway, Store};
 use crate::local::Local;
 use crate::ops::{self, Watched};
 use crate::pipeline::Status;
 use crate::queue::Queue;
 use crate::queue::rabbit::Rabbit;
+use crate::telemetry;
 use crate::vod::{Environment, Filter};
-use crate::{gateway, telemetry};
 
 /// How long open requests may take after everything else has ended.
-const LAST_ANSWERS: Duration = Duration::from_secs(2);
+pub(super) const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// How often metrics are tidied, also if nobody reads them.
 const UPKEEP: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let stop = CancellationToken::new();
-    let metrics = telemetry::start_metrics();
-    let upkeep = metrics.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::time::sleep(UPKEEP).await;
-            upkeep.run_upkeep();
-        }
-    });
+    let metrics = metrics();
     stop_on_signal(&stop)?;
     // The queue outlives `stop`: running events still have to be settled.
     let close = CancellationToken::new();
@@ -69,14 +64,12 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     let mut serving = vec![serve(ops, ops::router(watched), &close)];
     if embedded {
         let key = std::env::var("VOD_CALLBACK_KEY").ok();
-        let keys = gateway::Keys::load(&settings.intake, key.as_deref())?;
-        if !keys.required() {
-            warn!("callbacks are taken unsigned; set VOD_CALLBACK_KEY or intake.keys_file");
-        }
-        let router = gateway::router(&settings.intake.path, keys, Arc::clone(&queue));
+        let store = Store::straight(Arc::clone(&queue));
+        let intake = Gateway::new(&settings.intake, key.as_deref(), store, &close)?;
+        let listener = bind("intake.listen", settings.intake.listen).await?;
         // Also while the events in flight are finished: a callback that is not taken within two
         // seconds is lost for good, and one that is stored waits for the next start.
-        serving.push(serve(bind("intake.listen", settings.intake.listen).await?, router, &close));
+        serving.push(tokio::spawn(intake.serve(listener, close.clone())));
     }
     if !embedded && settings.ledger.kind == LedgerKind::Embedded {
         warn!("the ledger is a file of this machine: run one worker only, or set REDIS_URL");
@@ -114,8 +107,21 @@ async fn say_early(parts: Arc<Parts>) {
     }
 }
 
+/// Makes this process record metrics.
+pub(super) fn metrics() -> PrometheusHandle {
+    let metrics = telemetry::start_metrics();
+    let upkeep = metrics.clone();
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            upkeep.run_upkeep();
+        }
+    });
+    metrics
+}
+
 /// Binds now, so that a taken port is an error at start-up.
-async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(super) async fn bind(setting: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
     let listener = listener
         .with_context(|| format!("cannot listen on {address}; free it or change {setting}"))?;

@@ -53,16 +53,32 @@ impl Rabbit {
     /// `shutdown` ends everything at once, so cancel it (or call [`Rabbit::close`]) after the last
     /// delivery was settled. Must be called within a tokio runtime.
     pub fn connect(settings: Settings, shutdown: CancellationToken) -> Self {
+        let queue = Self::start(settings, Status::new(), shutdown);
+        queue.keep(tokio::spawn(Arc::clone(&queue.intake).run()));
+        queue
+    }
+
+    /// The same with a connection to publish only: `next` never returns anything, and `health` says whether
+    /// messages can be published.
+    pub fn connect_to_publish(settings: Settings, shutdown: CancellationToken) -> Self {
+        Self::start(settings, Status::of_publisher(), shutdown)
+    }
+
+    fn start(settings: Settings, status: Status, shutdown: CancellationToken) -> Self {
         let settings = Arc::new(settings);
-        let status = Arc::new(Status::new());
+        let status = Arc::new(status);
         let stop = shutdown.child_token();
         let intake =
             Arc::new(Intake::new(Arc::clone(&settings), Arc::clone(&status), stop.clone()));
         let outlet =
             Arc::new(Outlet::new(Arc::clone(&settings), Arc::clone(&status), stop.clone()));
-        let tasks =
-            vec![tokio::spawn(Arc::clone(&intake).run()), tokio::spawn(Arc::clone(&outlet).run())];
-        Self { settings, status, intake, outlet, stop, tasks: Mutex::new(tasks) }
+        let queue = Self { settings, status, intake, outlet, stop, tasks: Mutex::default() };
+        queue.keep(tokio::spawn(Arc::clone(&queue.outlet).run()));
+        queue
+    }
+
+    fn keep(&self, task: JoinHandle<()>) {
+        self.tasks.lock().unwrap_or_else(|e| e.into_inner()).push(task);
     }
 
     /// Ends both connections in order, within about a second. What was not settled is delivered again, to

@@ -23,7 +23,8 @@ pub struct Letter {
     pub body: Vec<u8>,
     pub persistent: bool,
     pub headers: FieldTable,
-    id: String,
+    pub routing_key: String,
+    pub id: String,
 }
 
 impl Letter {
@@ -131,6 +132,7 @@ impl Broker {
         let properties = &got.properties;
         Some(Letter {
             body: got.data.clone(),
+            routing_key: got.routing_key.to_string(),
             persistent: *properties.delivery_mode() == Some(2),
             headers: properties.headers().clone().unwrap_or_default(),
             id: properties.message_id().as_ref().map(ToString::to_string).unwrap_or_default(),

@@ -40,7 +40,7 @@ async fn settled(world: &World, broker: &Broker, program: &Program) {
 }
 
 /// `scheme://[user@]host:port[/rest]` with the host and port replaced.
-fn through(url: &str, proxy: SocketAddr) -> String {
+pub fn through(url: &str, proxy: SocketAddr) -> String {
     let (scheme, rest) = url.split_once("://").unwrap();
     let (authority, path) = match rest.split_once('/') {
         Some((authority, path)) => (authority, format!("/{path}")),
@@ -50,7 +50,7 @@ fn through(url: &str, proxy: SocketAddr) -> String {
     format!("{scheme}://{user}{proxy}{path}")
 }
 
-fn address(url: &str) -> SocketAddr {
+pub fn address(url: &str) -> SocketAddr {
     let rest = url.split_once("://").unwrap().1;
     let authority = rest.split('/').next().unwrap();
     let host = authority.rsplit('@').next().unwrap().replace("localhost", "127.0.0.1");

@@ -6,6 +6,7 @@ mod covers;
 mod explain;
 mod faults;
 mod fetch;
+mod gateway;
 mod late;
 mod ledger_contract;
 mod local;

@@ -53,6 +53,12 @@ impl Proxy {
         *self.control.pattern.lock().unwrap() = Some(pattern.to_vec());
     }
 
+    /// Lets new connections through again; those that were held stay so.
+    pub fn thaw(&self) {
+        *self.control.pattern.lock().unwrap() = None;
+        self.control.frozen.send_replace(false);
+    }
+
     /// Waits until [`Proxy::freeze_at`] has struck.
     pub async fn frozen(&self, within: Duration) {
         let mut frozen = self.control.frozen.subscribe();

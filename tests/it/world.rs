@@ -97,12 +97,18 @@ impl World {
 
     /// The same with more arguments.
     pub async fn run_with(&self, arguments: &[&str], more: &[(&str, &str)]) -> Program {
+        self.start(&[&["run"], arguments].concat(), more).await
+    }
+
+    /// Starts a subcommand that has an ops port, and returns when it answers there.
+    pub async fn start(&self, arguments: &[&str], more: &[(&str, &str)]) -> Program {
         let (ops, intake) = (free_port(), free_port());
         let log = tempfile::NamedTempFile::new_in(self.directory.path()).unwrap();
-        let mut command = self.command(&[&["run"], arguments].concat(), more);
+        let mut command = self.command(arguments, &[]);
         command
             .env("VOD_COVER__OPS__LISTEN", format!("127.0.0.1:{ops}"))
             .env("VOD_COVER__INTAKE__LISTEN", format!("127.0.0.1:{intake}"))
+            .envs(more.iter().copied())
             .stderr(Stdio::from(log.reopen().unwrap()))
             .stdout(Stdio::null());
         let mut program = Program {

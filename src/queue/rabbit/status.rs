@@ -40,6 +40,13 @@ impl Status {
         Self(Mutex::new([state.clone(), state]))
     }
 
+    /// Of one that never consumes.
+    pub fn of_publisher() -> Self {
+        let status = Self::new();
+        status.0.lock().unwrap_or_else(|e| e.into_inner())[Role::Consume as usize] = State::Up;
+        status
+    }
+
     pub fn up(&self, role: Role) {
         tracing::info!(role = role.name(), "connected to RabbitMQ");
         self.set(role, State::Up);
