@@ -15,7 +15,11 @@ use crate::servers::amqp_url;
 use crate::wait::{SOON, eventually};
 use crate::world::{CALLBACK_KEY, Program, World, http};
 
+mod connections;
+mod forward;
+mod random;
 mod spool;
+mod tls;
 
 /// A broker that nobody is.
 const NOWHERE: &str = "amqp://127.0.0.1:9/%2f";
@@ -62,6 +66,17 @@ fn signed(program: &Program, body: Vec<u8>, at: i64, key: &str) -> reqwest::Requ
     let signature = signature(&url, &at, key);
     let request = CLIENT.post(url).header("Content-Type", "application/json").body(body);
     request.header("X-VOD-TIMESTAMP", at).header("X-VOD-SIGNATURE", signature)
+}
+
+/// The same as the bytes of a request, with these headers instead of a length.
+fn raw(program: &Program, headers: &str, body: &str) -> Vec<u8> {
+    let at = now().to_string();
+    let signature = signature(&callback_url(program), &at, CALLBACK_KEY);
+    format!(
+        "POST /callback HTTP/1.1\r\nHost: h\r\nX-VOD-TIMESTAMP: {at}\r\n\
+         X-VOD-SIGNATURE: {signature}\r\n{headers}\r\n{body}"
+    )
+    .into_bytes()
 }
 
 fn now() -> i64 {

@@ -421,7 +421,7 @@ async fn a_cluster_serves_videos_of_all_its_slots() {
 }
 
 /// An authority, and a certificate of it for 127.0.0.1 with its key.
-fn make_certificates(directory: &Path) -> [PathBuf; 3] {
+pub fn make_certificates(directory: &Path) -> [PathBuf; 3] {
     let files = ["ca.pem", "server.pem", "server.key"].map(|name| directory.join(name));
     let script = "
         set -e
