@@ -19,6 +19,7 @@ mod connections;
 mod forward;
 mod random;
 mod spool;
+mod storm;
 mod tls;
 
 /// A broker that nobody is.

@@ -53,6 +53,11 @@ impl Proxy {
         *self.control.pattern.lock().unwrap() = Some(pattern.to_vec());
     }
 
+    /// From now on nothing gets to the server, on connections of before and on new ones.
+    pub fn hold(&self) {
+        self.control.frozen.send_replace(true);
+    }
+
     /// Lets new connections through again; those that were held stay so.
     pub fn thaw(&self) {
         *self.control.pattern.lock().unwrap() = None;
