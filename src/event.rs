@@ -211,6 +211,10 @@ impl ParseError {
 pub fn parse(body: &[u8]) -> Result<Event, ParseError> {
     let fields = read(body)?;
     let kind = fields.text("EventType").ok_or(ParseError::NoEventType)?.into_owned();
+    interpret(kind, fields)
+}
+
+fn interpret(kind: String, fields: Fields) -> Result<Event, ParseError> {
     match kind.as_str() {
         "SnapshotComplete" => snapshots::parse(kind, fields),
         "MediaBaseChangeComplete" => changes::base_change(kind, &fields),
@@ -238,6 +242,22 @@ fn read(body: &[u8]) -> Result<Fields, ParseError> {
 /// The EventType of a message, and nothing else of it: for those who only pass messages on.
 pub fn kind(body: &[u8]) -> Result<String, ParseError> {
     read(body)?.text("EventType").map(Cow::into_owned).ok_or(ParseError::NoEventType)
+}
+
+/// The EventType of a message, and what makes two deliveries of it the same event where that is known,
+/// for those who only pass messages on: what is wrong with an event is for the worker to say.
+pub fn identity(body: &[u8]) -> Result<(String, Option<(VideoId, EventKey)>), ParseError> {
+    let fields = read(body)?;
+    let kind = fields.text("EventType").ok_or(ParseError::NoEventType)?.into_owned();
+    let identity = match interpret(kind.clone(), fields) {
+        Ok(Event::Snapshots(ready)) => Some((ready.video, ready.key)),
+        Ok(Event::CoverChanged(changed)) => Some((changed.video, changed.key)),
+        Ok(Event::Pulled(pulled)) => Some((pulled.video, pulled.key)),
+        Ok(Event::Deleted(gone)) => Some((gone.video, gone.key)),
+        Ok(Event::FollowUp(again)) => Some((again.ready.video, again.ready.key.look(again.turn))),
+        Ok(Event::Nothing { .. } | Event::Other { .. }) | Err(_) => None,
+    };
+    Ok((kind, identity))
 }
 
 /// The members of a JSON object, read leniently: a number passes as text, blank text is absent, and a

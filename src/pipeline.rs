@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use tokio::task::{JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
+use tracing::field::display;
 use tracing::{debug, error, info, warn};
 
 use crate::error::{Class, Dependency, Failure, Reason, chain};
@@ -264,12 +265,19 @@ fn panicked(panic: &(dyn Any + Send)) -> Failure {
 
 fn log(failure: &Failure, message: &Message, settlement: &Settlement) {
     let (id, attempts, deferrals) = (&message.id, message.attempts, message.deferrals);
+    let trace = message.trace.map(|trace| display(trace.id()));
     match settlement {
         Settlement::Dead { reason, .. } => {
-            error!(%reason, error = %failure, message.id = id, attempts, deferrals, "dead letter");
+            error!(
+                %reason, error = %failure, message.id = id, trace.id = trace, attempts, deferrals,
+                "dead letter"
+            );
         }
         Settlement::Retry { after, counts: true, .. } => {
-            warn!(error = %failure, message.id = id, attempts, ?after, "will try again");
+            warn!(
+                error = %failure, message.id = id, trace.id = trace, attempts, ?after,
+                "will try again"
+            );
         }
         Settlement::Retry { after, .. } => {
             debug!(error = %failure, message.id = id, deferrals, ?after, "put off");

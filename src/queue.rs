@@ -12,6 +12,9 @@ use jiff::Timestamp;
 use crate::error::Reason;
 
 pub mod replay;
+mod trace;
+
+pub use trace::{BadTrace, Trace};
 
 /// One event with what we must remember of it between attempts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct Message {
     pub deferrals: u32,
     /// When the first failure happened, and what it and the latest one said.
     pub failures: Option<Failures>,
+    /// The trace that it belongs to, kept to its end; `None` when the publisher gave none.
+    pub trace: Option<Trace>,
 }
 
 /// The first and the latest failure of a message: text of at most [`Failures::MAX_TEXT`] bytes each.
@@ -52,6 +57,7 @@ impl Message {
             attempts: 0,
             deferrals: 0,
             failures: None,
+            trace: None,
         }
     }
 

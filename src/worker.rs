@@ -341,7 +341,8 @@ impl Worker {
         let left = turn.deadline.duration_since(Timestamp::now());
         let left = Duration::try_from(left).unwrap_or_default();
         let id = Uuid::new_v4().to_string();
-        Some((Message::new(body, event::FOLLOW_UP, id), wait.min(left)))
+        let next = Message { trace: message.trace, ..Message::new(body, event::FOLLOW_UP, id) };
+        Some((next, wait.min(left)))
     }
 
     fn report(&self, key: &Key, policy: &Policy, end: End) {

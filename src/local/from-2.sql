@@ -1,4 +1,4 @@
--- From version 2, which kept a video's events in tables of their own.
+-- From version 2, which kept a video's events in tables of their own, and no trace.
 ALTER TABLE video ADD COLUMN body TEXT NOT NULL DEFAULT '{}';
 UPDATE video SET body = json_object('events', json_object(
   'begun', json((
@@ -21,3 +21,5 @@ UPDATE video SET body = json_set(body, '$.memory', json(memory)) WHERE memory IS
 ALTER TABLE video DROP COLUMN memory;
 DROP TABLE newest;
 DROP TABLE event_done;
+ALTER TABLE message ADD COLUMN trace TEXT;
+ALTER TABLE dead ADD COLUMN trace TEXT;

@@ -21,12 +21,13 @@ pub struct DeadLetter {
 }
 
 const COLUMNS: &str =
-    "name, kind, body, attempts, deferrals, failing_since, first_error, last_error";
+    "name, kind, body, attempts, deferrals, failing_since, first_error, last_error, trace";
 
 pub(super) fn add(connection: &Connection, message: &Message, now: i64) -> Result<()> {
     let mut statement = connection.prepare_cached(&format!(
         "INSERT INTO message (due, delay, added, {COLUMNS})
-         VALUES (:now, 0, :now, :name, :kind, :body, :attempts, :deferrals, :since, :first, :last)"
+         VALUES (:now, 0, :now, :name, :kind, :body, :attempts, :deferrals, :since, :first, :last,
+                 :trace)"
     ))?;
     let failures = message.failures.as_ref();
     statement.execute(named_params! {
@@ -39,6 +40,7 @@ pub(super) fn add(connection: &Connection, message: &Message, now: i64) -> Resul
         ":since": failures.map(|failures| failures.since.as_millisecond()),
         ":first": failures.map(|failures| &failures.first),
         ":last": failures.map(|failures| &failures.last),
+        ":trace": trace_text(message),
     })?;
     Ok(())
 }
@@ -114,9 +116,10 @@ pub(super) fn replace(
 ) -> Result<()> {
     connection
         .prepare_cached(
-            "UPDATE message SET name = ?2, kind = ?3, body = ?4, added = ?5 WHERE id = ?1",
+            "UPDATE message SET name = ?2, kind = ?3, body = ?4, added = ?5, trace = ?6
+             WHERE id = ?1",
         )?
-        .execute((id, &message.id, &message.kind, &message.body[..], now))?;
+        .execute((id, &message.id, &message.kind, &message.body[..], now, trace_text(message)))?;
     put_back(connection, id, message, now, delay)
 }
 
@@ -195,7 +198,12 @@ fn read(row: &Row<'_>, first: usize) -> Result<Message> {
         attempts: row.get(first + 3)?,
         deferrals: row.get(first + 4)?,
         failures,
+        trace: row.get::<_, Option<String>>(first + 8)?.and_then(|text| text.parse().ok()),
     })
+}
+
+fn trace_text(message: &Message) -> Option<String> {
+    message.trace.map(|trace| trace.to_string())
 }
 
 fn time(milliseconds: i64) -> Timestamp {

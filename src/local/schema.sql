@@ -12,7 +12,8 @@ CREATE TABLE message (
   deferrals INTEGER NOT NULL,
   failing_since INTEGER,
   first_error TEXT,
-  last_error TEXT
+  last_error TEXT,
+  trace TEXT
 ) STRICT;
 CREATE INDEX message_due ON message (due, id);
 
@@ -28,7 +29,8 @@ CREATE TABLE dead (
   deferrals INTEGER NOT NULL,
   failing_since INTEGER,
   first_error TEXT,
-  last_error TEXT
+  last_error TEXT,
+  trace TEXT
 ) STRICT;
 
 -- See `ledger::entry`.

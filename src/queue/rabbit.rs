@@ -100,10 +100,9 @@ impl Rabbit {
         message: &Message,
         death: Option<Death<'_>>,
         tag: Tag,
-        held: &Held,
     ) -> Result<bool, Error> {
         let target = Target { exchange: "", key: queue };
-        let properties = properties(message, held.traceparent.as_deref(), death);
+        let properties = properties(message, death);
         let deadline = Instant::now() + HOLD;
         let mut backoff = Backoff::default();
         loop {
@@ -147,7 +146,7 @@ impl Rabbit {
         tag: Tag,
         held: &Held,
     ) -> Result<(), Error> {
-        match self.store(queue, &message, death, tag, held).await {
+        match self.store(queue, &message, death, tag).await {
             Ok(true) => self.acknowledge(&[tag]).await,
             Ok(false) => Ok(()),
             Err(error) => {
@@ -169,7 +168,7 @@ impl Rabbit {
 impl Queue for Rabbit {
     async fn publish(&self, message: Message) -> Result<(), Error> {
         let target = Target { exchange: &self.settings.exchange, key: &message.kind };
-        let properties = properties(&message, None, None);
+        let properties = properties(&message, None);
         self.outlet.publish(target, properties, &message.body).await
     }
 

@@ -52,6 +52,7 @@ impl Letter {
                 first: self.header(header::FIRST_ERROR),
                 last: self.header(header::LAST_ERROR),
             }),
+            trace: self.header(header::TRACEPARENT).parse().ok(),
         }
     }
 }

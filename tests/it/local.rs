@@ -482,6 +482,7 @@ const VERSION_1: &str = "
       starts INTEGER NOT NULL, done TEXT, done_by TEXT, touched INTEGER NOT NULL,
       PRIMARY KEY (video, event)) STRICT, WITHOUT ROWID;
     CREATE TABLE message (id INTEGER PRIMARY KEY, due INTEGER, delay INTEGER);
+    CREATE TABLE dead (id INTEGER PRIMARY KEY);
     PRAGMA application_id = 0x766f6463;
     PRAGMA user_version = 1;";
 

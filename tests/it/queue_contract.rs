@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::timeout;
 use vod_cover::error::Reason;
-use vod_cover::queue::{Delivery, Depth, Message, Queue, Settlement};
+use vod_cover::queue::{Delivery, Depth, Message, Queue, Settlement, Trace};
 
 use crate::wait::{SOON, eventually};
 
@@ -38,6 +38,7 @@ macro_rules! queue_contract {
                 a_retry_that_does_not_count_is_a_deferral
                 a_message_is_replaced_by_another_that_comes_later
                 a_dead_letter_keeps_its_body_its_errors_and_its_reason
+                a_trace_is_kept_from_the_first_delivery_to_the_dead_letter
                 what_was_not_settled_comes_again_to_another_process
                 a_pause_returns_what_was_not_handed_out_and_next_resumes
                 what_was_handed_out_can_be_settled_during_a_pause
@@ -159,6 +160,26 @@ pub async fn a_dead_letter_keeps_its_body_its_errors_and_its_reason(place: &impl
     let failures = message.failures.as_ref().unwrap();
     assert_eq!(failures.first, "first trouble");
     assert_eq!(failures.last, "last trouble");
+}
+
+pub async fn a_trace_is_kept_from_the_first_delivery_to_the_dead_letter(place: &impl Place) {
+    let queue = place.open().await;
+    let trace: Trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".parse().unwrap();
+    let message = Message { trace: Some(trace), ..Message::new("event", "Kind", "id") };
+    queue.publish(message.clone()).await.unwrap();
+    let delivery = take(&queue).await;
+    assert_eq!(delivery.message, message);
+    queue.settle(delivery, retry(true, "once more")).await.unwrap();
+    let delivery = take(&queue).await;
+    assert_eq!(delivery.message.trace, Some(trace));
+    let after = Duration::from_millis(200);
+    queue.settle(delivery, Settlement::Replace { message, after }).await.unwrap();
+    let delivery = take(&queue).await;
+    assert_eq!(delivery.message.trace, Some(trace));
+    let dead = Settlement::Dead { reason: Reason::new("test"), error: "the end".to_owned() };
+    queue.settle(delivery, dead).await.unwrap();
+    let letters = place.dead().await;
+    assert_eq!(letters.iter().map(|letter| letter.0.trace).collect::<Vec<_>>(), [Some(trace)]);
 }
 
 pub async fn what_was_not_settled_comes_again_to_another_process(place: &impl Place) {

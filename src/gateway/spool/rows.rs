@@ -38,8 +38,8 @@ pub(super) fn add(
     now: i64,
 ) -> Result<()> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO event (line, at, bytes, name, kind, body)
-         VALUES (:line, :at, :bytes, :name, :kind, :body)",
+        "INSERT INTO event (line, at, bytes, name, kind, body, trace)
+         VALUES (:line, :at, :bytes, :name, :kind, :body, :trace)",
     )?;
     statement.execute(named_params! {
         ":line": line.0,
@@ -48,6 +48,7 @@ pub(super) fn add(
         ":name": message.id,
         ":kind": message.kind,
         ":body": &message.body[..],
+        ":trace": message.trace.map(|trace| trace.to_string()),
     })?;
     Ok(())
 }
@@ -67,8 +68,8 @@ pub(super) fn page(
         Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
     })?;
     let found = found.collect::<Result<Vec<_>>>()?;
-    let mut body =
-        connection.prepare_cached("SELECT line, bytes, name, body FROM event WHERE id = ?1")?;
+    let mut body = connection
+        .prepare_cached("SELECT line, bytes, name, body, trace FROM event WHERE id = ?1")?;
     let mut page = Page::default();
     let mut size = 0;
     for (id, kind) in found {
@@ -78,11 +79,12 @@ pub(super) fn page(
         }
         let row = body.query_row([id], |row| {
             let body = Bytes::from(row.get::<_, Vec<u8>>(3)?);
+            let trace = row.get::<_, Option<String>>(4)?.and_then(|text| text.parse().ok());
             Ok(Row {
                 id,
                 line: Line(row.get(0)?),
                 bytes: row.get::<_, i64>(1)?.unsigned_abs(),
-                message: Message::new(body, kind, row.get::<_, String>(2)?),
+                message: Message { trace, ..Message::new(body, kind, row.get::<_, String>(2)?) },
             })
         })?;
         size += row.message.body.len();

@@ -8,7 +8,8 @@ CREATE TABLE event (
   bytes INTEGER NOT NULL,
   name TEXT NOT NULL,
   kind TEXT NOT NULL,
-  body BLOB NOT NULL
+  body BLOB NOT NULL,
+  trace TEXT
 ) STRICT;
 -- All that is read at the start, without the bodies.
 CREATE INDEX event_line ON event (line, bytes);

@@ -73,7 +73,6 @@ impl Deliveries {
 #[derive(Clone)]
 pub(super) struct Held {
     acker: Acker,
-    pub traceparent: Option<String>,
     /// Done, and only not acknowledged yet.
     done: bool,
 }
@@ -363,11 +362,8 @@ impl Intake {
         let mut deliveries = self.lock();
         let mut received = deliveries.buffer.pop_front()?;
         let tag = Tag { generation: deliveries.generation, number: received.delivery_tag };
-        let traceparent = wire::traceparent(&received);
         let message = wire::message(&mut received);
-        deliveries
-            .held
-            .insert(tag.number, Held { acker: received.acker, traceparent, done: false });
+        deliveries.held.insert(tag.number, Held { acker: received.acker, done: false });
         Some(Delivery { message, tag })
     }
 

@@ -9,7 +9,7 @@ use lapin::protocol::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use crate::error::Reason;
-use crate::queue::{Failures, Message};
+use crate::queue::{Failures, Message, Trace};
 
 /// Names of our own headers. Those of failures are on every message that failed before, the last three
 /// on dead letters only.
@@ -67,23 +67,18 @@ pub(super) fn message(delivery: &mut Delivery) -> Message {
         attempts: count(header::ATTEMPTS).unwrap_or(0),
         deferrals: count(header::DEFERRALS).unwrap_or(0),
         failures,
+        trace: trace(delivery),
     }
 }
 
 /// The trace context of a delivery, if it has the form of one.
-pub(super) fn traceparent(delivery: &Delivery) -> Option<String> {
+fn trace(delivery: &Delivery) -> Option<Trace> {
     let headers = delivery.properties.headers().as_ref()?;
-    let text = text(headers.inner().get(header::TRACEPARENT)?)?;
-    let plausible = text.len() == 55 && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    plausible.then_some(text)
+    std::str::from_utf8(bytes(headers.inner().get(header::TRACEPARENT)?)?).ok()?.parse().ok()
 }
 
 /// The properties that a message is stored with: persistent, and no headers but ours.
-pub(super) fn properties(
-    message: &Message,
-    traceparent: Option<&str>,
-    death: Option<Death<'_>>,
-) -> BasicProperties {
+pub(super) fn properties(message: &Message, death: Option<Death<'_>>) -> BasicProperties {
     let mut headers = FieldTable::default();
     let mut put = |name: &str, value: AMQPValue| {
         headers.insert(name.into(), value);
@@ -101,8 +96,8 @@ pub(super) fn properties(
         put(header::LAST_ERROR, long(&failures.last));
         put(header::FIRST_FAILED_AT, long(&failures.since.to_string()));
     }
-    if let Some(traceparent) = traceparent {
-        put(header::TRACEPARENT, long(traceparent));
+    if let Some(trace) = message.trace {
+        put(header::TRACEPARENT, long(&trace.to_string()));
     }
     if let Some(death) = death {
         put(header::REASON, long(death.reason.as_str()));
@@ -128,15 +123,19 @@ fn cut(text: &str, bytes: usize) -> &str {
 
 /// A header's text of at most [`Failures::MAX_TEXT`] bytes, whatever the publisher took for a string.
 fn text(value: &AMQPValue) -> Option<String> {
-    let bytes = match value {
-        AMQPValue::LongString(text) => text.as_bytes(),
-        AMQPValue::ShortString(text) => text.as_str().as_bytes(),
-        AMQPValue::ByteArray(bytes) => bytes.as_slice(),
-        _ => return None,
-    };
+    let bytes = bytes(value)?;
     let start = &bytes[..bytes.len().min(Failures::MAX_TEXT)];
     let text = String::from_utf8_lossy(start);
     Some(cut(&text, Failures::MAX_TEXT).to_owned())
+}
+
+fn bytes(value: &AMQPValue) -> Option<&[u8]> {
+    match value {
+        AMQPValue::LongString(text) => Some(text.as_bytes()),
+        AMQPValue::ShortString(text) => Some(text.as_str().as_bytes()),
+        AMQPValue::ByteArray(bytes) => Some(bytes.as_slice()),
+        _ => None,
+    }
 }
 
 fn number(value: &AMQPValue) -> Option<i64> {
@@ -191,7 +190,7 @@ mod tests {
         let first = Message::new(&b"{}\xff"[..], "SnapshotComplete", "id-1");
         let now: Timestamp = "2026-05-01T10:00:00Z".parse().unwrap();
         let failed = first.after_failure(true, "no luck", now).after_failure(false, "busy", now);
-        let written = properties(&failed, None, None);
+        let written = properties(&failed, None);
         assert_eq!(message(&mut delivery("", "q", written)), failed);
     }
 
@@ -223,7 +222,7 @@ mod tests {
         assert!(failures.last.len() <= Failures::MAX_TEXT);
         assert!(failures.first.len() <= Failures::MAX_TEXT);
         assert!(read.kind.len() <= 255);
-        let written = properties(&read, None, None);
+        let written = properties(&read, None);
         assert!(written.kind().as_ref().unwrap().as_str().len() <= 255);
     }
 
@@ -241,10 +240,11 @@ mod tests {
                 (header::TRACEPARENT, AMQPValue::LongString(trace.into())),
             ]),
         );
-        let kept = traceparent(&delivery);
-        assert_eq!(kept.as_deref(), Some(trace));
-        let written = properties(&message(&mut delivery), kept.as_deref(), None);
+        let read = message(&mut delivery);
+        assert_eq!(read.trace, trace.parse().ok());
+        let written = properties(&read, None);
         let headers = written.headers().as_ref().unwrap();
+        assert_eq!(bytes(&headers.inner()[header::TRACEPARENT]), Some(trace.as_bytes()));
         assert!(headers.inner().keys().all(|name| {
             name.as_str().starts_with("x-vod-cover-") || name.as_str() == header::TRACEPARENT
         }));
@@ -254,7 +254,7 @@ mod tests {
     fn a_trace_of_another_form_is_dropped() {
         for wrong in ["", "yes", &"a".repeat(55_000)] {
             let headers = [(header::TRACEPARENT, AMQPValue::LongString(wrong.into()))];
-            assert_eq!(traceparent(&delivery("", "q", with(&headers))), None);
+            assert_eq!(message(&mut delivery("", "q", with(&headers))).trace, None);
         }
     }
 }
