@@ -33,11 +33,12 @@ pub enum Command {
     /// ALIBABA_CLOUD_ACCESS_KEY_ID and ALIBABA_CLOUD_ACCESS_KEY_SECRET or the rest of the standard
     /// chain.
     Run(Configured),
-    /// Take VOD's HTTP callbacks and publish them to RabbitMQ, until SIGTERM
+    /// Take VOD's events, by HTTP callback or from SMQ, and publish them to RabbitMQ, until SIGTERM
     ///
     /// A callback is answered with 200 when the broker has confirmed it or, while the broker is away, when
-    /// it is on a local spool (intake.spool), which drains by itself. With the embedded queue there is
-    /// nothing to bridge: `run` takes callbacks itself.
+    /// it is on a local spool (intake.spool), which drains by itself. A message of SMQ (intake.smq) is deleted
+    /// there when the broker has confirmed it. With the embedded queue there is nothing to bridge: `run` takes
+    /// events itself.
     Gateway(Gateway),
     /// See it work: simulator, queue, ledger and worker in one process, with sample videos
     Demo(Demo),
@@ -316,6 +317,9 @@ pub struct Sim {
     /// Sign the callbacks with this key
     #[arg(long, value_name = "KEY", requires = "callback")]
     pub callback_key: Option<String>,
+    /// Put every video's events into a queue of SMQ of this name instead, at the simulator's own address
+    #[arg(long, value_name = "QUEUE", conflicts_with = "callback")]
+    pub smq: Option<String>,
 }
 
 fn scale(text: &str) -> Result<f64, &'static str> {

@@ -23,6 +23,17 @@ pub enum Class {
     Misconfigured,
 }
 
+impl Class {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Deferred { .. } => "deferred",
+            Self::Permanent => "permanent",
+            Self::Misconfigured => "misconfigured",
+        }
+    }
+}
+
 /// A program that vod-cover cannot work without, by the name it has in `/readyz` and in metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dependency {

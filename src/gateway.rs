@@ -36,11 +36,13 @@ mod http;
 mod keys;
 mod listen;
 mod reload;
+mod smq;
 mod spool;
 mod store;
 mod tls;
 
 pub use keys::Keys;
+pub use smq::Consumers;
 pub use spool::{Fill, Spool};
 pub use store::Store;
 
@@ -74,6 +76,7 @@ pub struct Settings {
     pub tls: tls::Settings,
     pub spool: spool::Settings,
     pub forward: forward::Settings,
+    pub smq: crate::smq::Settings,
 }
 
 /// What is wrong with the settings, or with the files that they name.
@@ -85,6 +88,8 @@ pub enum Error {
     File(#[from] reload::Error),
     #[error("the intake cannot forward")]
     Forward(#[from] forward::Error),
+    #[error("the intake cannot take events from SMQ")]
+    Smq(#[from] crate::smq::BadSettings),
 }
 
 /// An intake that is ready to serve.
@@ -125,6 +130,7 @@ impl Settings {
             );
         }
         forward::target(&self.forward)?;
+        self.smq.check()?;
         Ok(())
     }
 
@@ -139,8 +145,8 @@ impl Settings {
 }
 
 impl Gateway {
-    /// Reads keys and certificate. `callback_key` is VOD_CALLBACK_KEY. Relays callbacks, if that is configured, until `stop`. Must be called
-    /// within a tokio runtime.
+    /// Reads keys and certificate. `callback_key` is VOD_CALLBACK_KEY. Relays callbacks, if that is configured,
+    /// until `stop`. Must be called within a tokio runtime.
     pub fn new(
         settings: &Settings,
         callback_key: Option<&str>,

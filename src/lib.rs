@@ -20,7 +20,8 @@
 //! | [`worker`] | one event, start to end; the operator's own choice |
 //! | [`backfill`] | videos whose event never came, walked to and handled like any other |
 //! | [`pipeline`] | take, bound, react, settle, pause, drain |
-//! | [`gateway`] | VOD's HTTP callbacks in |
+//! | [`smq`] | a queue of SMQ, into which VOD can put events instead of calling back |
+//! | [`gateway`] | VOD's events in: HTTP callbacks, and what is in SMQ |
 //! | [`ops`], [`telemetry`] | health, metrics, logs |
 //! | [`config`], [`cli`], [`app`] | what the operator says, and putting it all together |
 //! | [`sim`] | a VOD account for tests and the demo, written from the documentation |
@@ -45,6 +46,7 @@
 
 pub mod app;
 pub mod backfill;
+mod backoff;
 pub mod cli;
 pub mod config;
 pub mod cover;
@@ -62,6 +64,7 @@ pub mod picture;
 pub mod pipeline;
 pub mod queue;
 pub mod sim;
+pub mod smq;
 pub mod sqlite;
 pub mod telemetry;
 pub mod tls;

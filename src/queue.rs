@@ -168,6 +168,10 @@ pub trait Queue: Send + Sync {
     /// Stores a message; it is durable when this returns.
     async fn publish(&self, message: Message) -> Result<(), Error>;
 
+    /// Stores a message among the dead letters, for what can be known to be no event before it is delivered; it
+    /// is durable when this returns.
+    async fn bury(&self, message: Message, reason: Reason, error: &str) -> Result<(), Error>;
+
     /// The next message, or `None` when a finite queue has ended. Starts or resumes taking if it was
     /// paused. Waits through broken connections, which it mends by itself. Cancel safe: dropping the
     /// future loses no delivery.

@@ -3,7 +3,8 @@
 //! misbehaves on demand. It journals every call and every change of a cover. An oracle: it is written
 //! from VOD's documentation and must never use this crate's VOD client.
 //!
-//! Besides the API at `/`, the pictures, and the storage that pictures are uploaded to, it serves an unsigned control plane in JSON:
+//! Besides the API at `/`, the pictures, the storage that pictures are uploaded to, and a queue of SMQ, it
+//! serves an unsigned control plane in JSON:
 //!
 //! | route | effect |
 //! |---|---|
@@ -25,6 +26,7 @@
 //! | `POST /_sim/finish-ai` | `{"video"}`: ends its jobs, and shows its smart thumbnails |
 //! | `GET /_sim/uploads` | pictures that CreateUploadImage announced, and whether they came |
 //! | `GET /_sim/lost` | callbacks that were given up |
+//! | `GET /_sim/smq` | how many messages are in the queue of SMQ: `{"active", "inactive", "deleted"}` |
 //! | `GET`, `PUT`, `DELETE /_sim/faults` | a list of texts such as `"error-5xx=0.1"`, see [`Fault`] |
 //! | `PUT /_sim/secret` | `{"access_key_id", "access_key_secret", "security_token"}`, all optional |
 //! | `POST /_sim/pause` | `{"seconds"}`: refuses connections for this long |
@@ -61,6 +63,7 @@ mod quota;
 mod reply;
 mod settings;
 mod sign_url;
+pub mod smq;
 mod text;
 mod upload;
 mod video;
@@ -98,6 +101,7 @@ struct Inner {
     clock_offset: Mutex<SignedDuration>,
     url_key: sign_url::UrlKey,
     sender: Option<callback::Sender>,
+    smq: Option<smq::Smq>,
     drawing: Semaphore,
     service: tokio::sync::Mutex<Service>,
 }
@@ -146,6 +150,7 @@ impl Simulator {
                 key: settings.url_key.unwrap_or_else(|| "aliyunvodexp1234".to_owned()),
             },
             sender: sender.map_err(io::Error::other)?,
+            smq: settings.smq.map(smq::Smq::new),
             drawing: Semaphore::new(processors),
             service: tokio::sync::Mutex::new(Service::Stopped),
         }));

@@ -7,7 +7,7 @@ use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gau
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
-use crate::error::Reason;
+use crate::error::{Class, Reason};
 use crate::event;
 use crate::queue::{Depth, Settlement};
 
@@ -66,6 +66,12 @@ pub fn start_metrics() -> PrometheusHandle {
     describe_gauge!("vod_cover_spool_bytes", "Size of the callbacks on the spool");
     describe_gauge!("vod_cover_spool_age_seconds", "How long the oldest one has been there");
     describe_counter!("vod_cover_forwarded_total", "Callbacks for the second target, by outcome");
+    describe_counter!("vod_cover_smq_received_total", "Messages received from SMQ");
+    describe_counter!(
+        "vod_cover_smq_deleted_total",
+        "Messages of SMQ deleted after they were stored"
+    );
+    describe_counter!("vod_cover_smq_failures_total", "Calls to SMQ that failed, by class");
     describe_gauge!("vod_cover_in_flight", "Messages being worked on");
     describe_gauge!("vod_cover_paused", "1 while intake is paused");
     describe_gauge!("vod_cover_queue_messages", "Messages in the queue, by state");
@@ -164,6 +170,18 @@ pub fn depth(depth: Depth) {
 
 pub fn callback(status: u16) {
     counter!("vod_cover_callbacks_total", "status" => status.to_string()).increment(1);
+}
+
+pub fn smq_received(count: usize) {
+    counter!("vod_cover_smq_received_total").increment(count as u64);
+}
+
+pub fn smq_deleted(count: usize) {
+    counter!("vod_cover_smq_deleted_total").increment(count as u64);
+}
+
+pub fn smq_failed(class: Class) {
+    counter!("vod_cover_smq_failures_total", "class" => class.name()).increment(1);
 }
 
 /// `reason` is one of the few that there are.

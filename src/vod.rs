@@ -26,7 +26,7 @@ mod batch;
 mod call;
 pub mod credentials;
 pub mod error;
-mod http;
+pub(crate) mod http;
 pub mod listing;
 pub mod media;
 pub mod quota;

@@ -11,6 +11,8 @@ use crate::ledger::Ledger;
 use crate::ledger::redis::RedisLedger;
 use crate::local::Local;
 use crate::queue::{Depth, Queue, rabbit};
+use crate::smq::{Attributes, Smq};
+use crate::vod::{Credentials, Environment};
 use crate::{fetch, vod};
 
 /// Prints the effective configuration, then one line for each thing that must work.
@@ -35,6 +37,7 @@ pub(super) async fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
     queue(&settings, &mut report).await;
     ledger(&settings, &mut report).await;
     intake(&settings, &mut report);
+    smq(&settings, &mut report).await;
     account(&settings, &mut report).await;
     report.line("pictures", Ok(pictures(&settings.fetch)));
     println!();
@@ -152,6 +155,22 @@ fn intake(settings: &Settings, report: &mut Report) {
         Ok(_) => report.warn("intake", "callbacks are taken unsigned; set VOD_CALLBACK_KEY"),
         Err(error) => report.line("intake", Err(chain(&error))),
     }
+}
+
+async fn smq(settings: &Settings, report: &mut Report) {
+    let keys = &settings.vod.credentials;
+    let smq = Smq::new(&settings.intake.smq, Credentials::new(keys, Environment::of_process()));
+    let asked = match smq {
+        Ok(None) => return,
+        Ok(Some(smq)) => smq.attributes().await.map_err(|error| chain(&error)),
+        Err(error) => Err(chain(&error)),
+    };
+    let queue = &settings.intake.smq.queue;
+    let known = |found: Attributes| {
+        let Attributes { visibility, retention } = found;
+        format!("{queue} can be read; VisibilityTimeout {visibility:?}, kept for {retention:?}")
+    };
+    report.line("smq", asked.map(known));
 }
 
 /// Whether smart thumbnails can be ordered with it, and VOD leaves their use to us.

@@ -87,6 +87,7 @@ pub(super) async fn simulator(options: cli::Sim) -> anyhow::Result<ExitCode> {
         access_key_id: options.access_key_id,
         access_key_secret: options.access_key_secret,
         callback,
+        smq: options.smq.as_deref().map(sim::smq::Settings::named),
         ..sim::Settings::default()
     };
     let stop = CancellationToken::new();
@@ -95,6 +96,10 @@ pub(super) async fn simulator(options: cli::Sim) -> anyhow::Result<ExitCode> {
     println!("{} videos at {}", options.videos, sim.endpoint());
     println!("events:  curl {}/_sim/events > events.ndjson", sim.endpoint());
     println!("covers:  curl {}/_sim/covers", sim.endpoint());
+    if options.smq.is_some() {
+        sim.emit().await;
+        println!("events:  in the queue; curl {}/_sim/smq", sim.endpoint());
+    }
     if let Some(receiver) = receiver {
         println!("callbacks: waiting for {receiver}");
         let emitting = async {

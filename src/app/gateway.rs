@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 use url::Url;
 
-use super::run::{LAST_ANSWERS, bind, metrics, serve, stop_on_signal};
+use super::run::{LAST_ANSWERS, bind, consumers, metrics, serve, stop_on_signal};
 use crate::config::{self, QueueKind, Settings};
 use crate::gateway::{Gateway, Spool, Store};
 use crate::ops::{self, Storing};
@@ -39,10 +39,17 @@ pub(super) async fn gateway(
     let key = std::env::var("VOD_CALLBACK_KEY").ok();
     let gateway = Gateway::new(&settings.intake, key.as_deref(), store, &stop)?;
     let ops = bind("ops.listen", settings.ops.listen).await?;
-    let ops = serve(ops, ops::gateway(Arc::new(Storing { queue, spool, metrics })), &close);
+    let smq = consumers(&settings, &queue)?;
+    let storing = Arc::new(Storing { queue, spool, smq: smq.clone(), metrics });
+    let ops = serve(ops, ops::gateway(storing), &close);
     let intake = bind("intake.listen", settings.intake.listen).await?;
     info!(spooled = waiting, "taking callbacks");
-    gateway.serve(intake, stop).await;
+    let pulling = async {
+        if let Some(smq) = smq {
+            smq.run(stop.clone()).await;
+        }
+    };
+    tokio::join!(gateway.serve(intake, stop.clone()), pulling);
     close.cancel();
     let _ = tokio::time::timeout(LAST_ANSWERS, ops).await;
     rabbit.close().await;

@@ -18,14 +18,15 @@ use super::{Parts, work};
 use crate::backfill::reconcile;
 use crate::config::{LedgerKind, QueueKind, Settings};
 use crate::error::chain;
-use crate::gateway::{Gateway, Store};
+use crate::gateway::{Consumers, Gateway, Store};
 use crate::local::Local;
 use crate::ops::{self, Watched};
 use crate::pipeline::Status;
 use crate::queue::Queue;
 use crate::queue::rabbit::Rabbit;
+use crate::smq::Smq;
 use crate::telemetry;
-use crate::vod::{Environment, Filter};
+use crate::vod::{Credentials, Environment, Filter};
 
 /// How long open requests may take after everything else has ended.
 pub(super) const LAST_ANSWERS: Duration = Duration::from_secs(2);
@@ -70,6 +71,10 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         // Also while the events in flight are finished: a callback that is not taken within two
         // seconds is lost for good, and one that is stored waits for the next start.
         serving.push(tokio::spawn(intake.serve(listener, close.clone())));
+        if let Some(smq) = consumers(settings, &queue)? {
+            let stop = stop.clone();
+            serving.push(tokio::spawn(async move { smq.run(stop).await }));
+        }
     }
     if !embedded && settings.ledger.kind == LedgerKind::Embedded {
         warn!("the ledger is a file of this machine: run one worker only, or set REDIS_URL");
@@ -105,6 +110,17 @@ async fn say_early(parts: Arc<Parts>) {
             error!(operation, error = chain(&error), "VOD cannot be used; see `vod-cover check`");
         }
     }
+}
+
+/// Of SMQ, with the keys that VOD is called with; `None` where no queue of SMQ is configured.
+pub(super) fn consumers(
+    settings: &Settings,
+    queue: &Arc<dyn Queue>,
+) -> anyhow::Result<Option<Arc<Consumers>>> {
+    let credentials = Credentials::new(&settings.vod.credentials, Environment::of_process());
+    let smq = Smq::new(&settings.intake.smq, credentials)?;
+    let count = settings.intake.smq.consumers;
+    Ok(smq.map(|smq| Arc::new(Consumers::new(smq, Arc::clone(queue), count))))
 }
 
 /// Makes this process record metrics.

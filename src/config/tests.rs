@@ -17,6 +17,18 @@ fn the_defaults_are_valid_and_need_nothing_installed() {
 }
 
 #[test]
+fn the_examples_are_valid() {
+    let urls = [("AMQP_URL", "amqp://h"), ("REDIS_URL", "redis://h")];
+    for file in [
+        include_str!("../../config/production.toml"),
+        include_str!("../../config/apsaramq.toml"),
+        include_str!("../../config/demo.toml"),
+    ] {
+        load(file, &urls).unwrap();
+    }
+}
+
+#[test]
 fn two_variables_switch_to_rabbitmq_and_redis() {
     let urls = [("AMQP_URL", "amqp://h"), ("REDIS_URL", "redis://h")];
     let settings = load("", &urls).unwrap();

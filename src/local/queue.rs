@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use tokio::sync::Notify;
 
 use super::{DeadLetter, Local, Trouble, messages, milliseconds, now};
+use crate::error::Reason;
 use crate::queue::{Delivery, Depth, Error, Health, Message, Queue, Settlement, Tag};
 
 /// How often the file is looked at: other processes publish into it, and delays end.
@@ -133,6 +134,19 @@ impl Queue for Local {
             .call(true, work, after)
             .await
             .map_err(|trouble| Error::unavailable("publishing into the file", trouble))
+    }
+
+    async fn bury(&self, message: Message, reason: Reason, error: &str) -> Result<(), Error> {
+        let message = message.after_failure(true, error, Timestamp::now());
+        let work = move |connection: &rusqlite::Connection| {
+            messages::add(connection, &message, now())?;
+            let id = connection.last_insert_rowid();
+            messages::bury(connection, id, &message, now(), reason.as_str())
+        };
+        self.database
+            .call(true, work, |_| ())
+            .await
+            .map_err(|trouble| Error::unavailable("storing a dead letter in the file", trouble))
     }
 
     async fn next(&self) -> Result<Option<Delivery>, Error> {

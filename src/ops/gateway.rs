@@ -10,13 +10,14 @@ use axum::{Json, Router};
 use metrics_exporter_prometheus::PrometheusHandle;
 use serde_json::{Value, json};
 
-use crate::gateway::Spool;
+use crate::gateway::{Consumers, Spool};
 use crate::queue::{Health, Queue};
 
 /// What readiness looks at.
 pub struct Storing {
     pub queue: Arc<dyn Queue>,
     pub spool: Arc<Spool>,
+    pub smq: Option<Arc<Consumers>>,
     pub metrics: PrometheusHandle,
 }
 
@@ -37,11 +38,15 @@ async fn ready(State(storing): State<Arc<Storing>>) -> (StatusCode, Json<Value>)
     let spool = storing.spool.trouble().await;
     let ready = queue.is_none() || spool.is_none();
     let text = |trouble: Option<String>| trouble.unwrap_or_else(|| "ok".to_owned());
-    let body = json!({
+    let mut body = json!({
         "ready": ready,
         "spooled": storing.spool.fill().events,
         "dependencies": { "queue": text(queue), "spool": text(spool) },
     });
+    // It keeps its messages, so nothing is the better for sending callbacks elsewhere.
+    if let Some(smq) = &storing.smq {
+        body["dependencies"]["smq"] = text(smq.trouble()).into();
+    }
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(body))
 }

@@ -3,7 +3,6 @@
 //! confirm, and an event is acknowledged only after what replaces it is stored. A crash in between makes a
 //! duplicate, never a loss.
 
-mod backoff;
 mod connection;
 mod intake;
 mod outlet;
@@ -22,7 +21,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use self::backoff::Backoff;
 use self::connection::CLOSE_TIMEOUT;
 use self::intake::{Held, Intake};
 use self::outlet::{Outlet, Target};
@@ -31,6 +29,8 @@ use self::status::Status;
 pub use self::wire::header;
 use self::wire::{Death, properties};
 use super::{Delivery, Depth, Error, Health, Message, Queue, Settlement, Tag};
+use crate::backoff::Backoff;
+use crate::error::Reason;
 
 /// How long `settle` keeps trying to store a retry or a dead letter. Far below the half hour after which
 /// RabbitMQ closes a channel that holds a delivery.
@@ -169,6 +169,14 @@ impl Queue for Rabbit {
     async fn publish(&self, message: Message) -> Result<(), Error> {
         let target = Target { exchange: &self.settings.exchange, key: &message.kind };
         let properties = properties(&message, None);
+        self.outlet.publish(target, properties, &message.body).await
+    }
+
+    async fn bury(&self, message: Message, reason: Reason, error: &str) -> Result<(), Error> {
+        let now = Timestamp::now();
+        let message = message.after_failure(true, error, now);
+        let properties = properties(&message, Some(Death { reason: &reason, at: now }));
+        let target = Target { exchange: "", key: &self.settings.dead_queue() };
         self.outlet.publish(target, properties, &message.body).await
     }
 

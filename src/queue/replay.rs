@@ -98,6 +98,10 @@ impl Queue for Replay {
         Err(Error::unavailable("publish to a file that is being replayed", "it is read-only"))
     }
 
+    async fn bury(&self, message: Message, _: Reason, _: &str) -> Result<(), Error> {
+        self.publish(message).await
+    }
+
     async fn next(&self) -> Result<Option<Delivery>, Error> {
         loop {
             let settled = self.settled.notified();

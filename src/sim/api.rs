@@ -58,7 +58,11 @@ impl Api<'_> {
             Operation::CreateUploadVideo => self.create_upload_video(),
             Operation::UploadMediaByUrl => self.upload_media_by_url(),
             Operation::RegisterMedia => self.register_media(),
-            Operation::PutObject | Operation::GetPicture => Err(ApiError::no_such_api()),
+            Operation::PutObject
+            | Operation::GetPicture
+            | Operation::BatchReceiveMessage
+            | Operation::BatchDeleteMessage
+            | Operation::GetQueueAttributes => Err(ApiError::no_such_api()),
         }
     }
 

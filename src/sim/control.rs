@@ -32,6 +32,7 @@ pub(super) fn router() -> Router<Simulator> {
         .route("/flaws", get(flaws))
         .route("/events", get(events))
         .route("/lost", get(lost))
+        .route("/smq", get(smq))
         .route("/uploads", get(uploads))
         .route("/videos", get(videos).post(add_video))
         .route("/edit", post(edit))
@@ -245,6 +246,11 @@ fn lines(events: &[Bytes]) -> Vec<u8> {
     lines
 }
 
+async fn smq(State(simulator): State<Simulator>) -> Result<Response, Refusal> {
+    let counts = simulator.smq().ok_or_else(|| Refusal("the simulator has no queue".into()))?;
+    Ok(Json(counts).into_response())
+}
+
 async fn lost(State(simulator): State<Simulator>) -> Response {
     let one = |lost: &super::LostCallback| {
         let body = String::from_utf8_lossy(&lost.body);
@@ -300,7 +306,9 @@ async fn emit(
         Some(video) => simulator.emit_events(simulator.events(video)).await,
         None => simulator.emit().await,
     };
-    let emission = emission.ok_or_else(|| Refusal("the simulator has no callback URL".into()))?;
+    let emission = emission.ok_or_else(|| {
+        Refusal("the simulator has neither a callback URL nor a queue of SMQ".into())
+    })?;
     let body = json!({ "delivered": emission.delivered, "lost": emission.lost });
     Ok(Json(body).into_response())
 }

@@ -52,15 +52,20 @@ impl Simulator {
         (account.base_changes.since(seq), account.base_changes.written())
     }
 
-    /// Sends the events of all videos to the callback URL, shuffled and with its duplicates, and ends
-    /// when each was taken or given up. `None` if there is no callback.
+    /// Sends the events of all videos to the callback URL or the queue of SMQ, shuffled and with the URL's
+    /// duplicates, and ends when each was taken or given up. `None` if there is neither.
     pub async fn emit(&self) -> Option<Emission> {
-        let duplicates = self.0.sender.as_ref()?.settings.duplicates;
+        let sender = self.0.sender.as_ref();
+        let duplicates = sender.map_or(0.0, |sender| sender.settings.duplicates);
         self.emit_events(self.shuffled_events(duplicates)).await
     }
 
-    /// Sends these bodies to the callback URL.
+    /// Sends these bodies there.
     pub async fn emit_events(&self, events: Vec<Bytes>) -> Option<Emission> {
+        if self.0.smq.is_some() {
+            self.enqueue_events(&events);
+            return Some(Emission { delivered: events.len(), lost: 0 });
+        }
         let sender = self.0.sender.as_ref()?;
         let mut sent = stream::iter(events)
             .map(|event| self.send(sender.clone(), event))
@@ -82,6 +87,7 @@ impl Simulator {
             account.base_changes.push(|_| event.clone());
         }
         drop(account);
+        self.enqueue_events(&events);
         if let Some(sender) = &self.0.sender {
             for event in events {
                 let (simulator, sender) = (self.clone(), sender.clone());

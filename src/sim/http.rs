@@ -19,7 +19,7 @@ use super::auth::{Params, Signed};
 use super::fault::{Hit, Kind};
 use super::listener::Peer;
 use super::reply::{ApiError, response};
-use super::{Simulator, control, oss, picture};
+use super::{Simulator, control, oss, picture, smq};
 
 /// Longest body of a request to the API, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -31,6 +31,8 @@ pub(super) fn router(simulator: Simulator) -> Router {
     Router::new()
         .route("/", any(api))
         .nest("/_sim", control::router())
+        .route("/queues/{name}", any(smq::attributes))
+        .route("/queues/{name}/messages", any(smq::messages))
         .fallback(other)
         .with_state(simulator)
 }
@@ -218,6 +220,9 @@ impl Simulator {
         };
         let refusal = match operation {
             Operation::PutObject => oss::refusal(kind).unwrap_or(refusal),
+            Operation::BatchReceiveMessage
+            | Operation::BatchDeleteMessage
+            | Operation::GetQueueAttributes => smq::refusal(kind).unwrap_or(refusal),
             _ => refusal,
         };
         self.refuse(operation.name().into(), &refusal, Some(kind));

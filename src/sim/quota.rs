@@ -17,7 +17,11 @@ fn per_second(operation: Operation) -> usize {
         Operation::UpdateVideoInfo | Operation::GetVideoInfo | Operation::GetVideoInfos => 100,
         Operation::CreateUploadImage | Operation::CreateUploadVideo => 80,
         Operation::GetVideoList | Operation::SearchMedia | Operation::RegisterMedia => 50,
-        Operation::PutObject | Operation::GetPicture => usize::MAX,
+        Operation::PutObject
+        | Operation::GetPicture
+        | Operation::BatchReceiveMessage
+        | Operation::BatchDeleteMessage
+        | Operation::GetQueueAttributes => usize::MAX,
         Operation::UpdateVideoInfos
         | Operation::ListSnapshots
         | Operation::ListAiImageInfo

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::callback::Callback;
 use super::fault::Fault;
+use super::smq;
 
 /// What a simulator is like. By default 100 videos with VOD's default cover, quotas enforced, no
 /// latency, no faults, no callbacks, and the key of the published examples.
@@ -24,6 +25,8 @@ pub struct Settings {
     /// Makes the key an STS key: calls must carry this token.
     pub security_token: Option<String>,
     pub callback: Option<Callback>,
+    /// A queue of SMQ, at the same address, into which events are put.
+    pub smq: Option<smq::Settings>,
     /// Whether VOD has made the middle snapshot the cover already. Without, the first update of each
     /// video changes its cover, whichever picture it is.
     pub default_covers: bool,
@@ -55,6 +58,7 @@ impl Default for Settings {
             access_key_secret: "testsecret".to_owned(),
             security_token: None,
             callback: None,
+            smq: None,
             default_covers: true,
             separate_events: false,
             console_events: true,

@@ -185,7 +185,7 @@ async fn attempt<T: DeserializeOwned>(
 
 pub(super) fn broken_off(operation: &'static str, error: http::Error) -> Error {
     match error {
-        http::Error::TooLong { status } => Error::Reply {
+        http::Error::TooLong { status, .. } => Error::Reply {
             operation,
             status,
             why: error.to_string(),

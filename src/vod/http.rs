@@ -1,4 +1,4 @@
-//! The one way in which this module speaks HTTP: bounded in time and size, HTTP/1.1 as Alibaba's SDKs
+//! The one way in which Alibaba's services are spoken to: bounded in time and size, HTTP/1.1 as their SDKs
 //! do, no redirects, and no URL in an error, because the query of a signed URL contains secrets.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -8,10 +8,10 @@ use bytes::{Bytes, BytesMut};
 use reqwest::{Client, ClientBuilder, RequestBuilder, redirect};
 use url::{Host, Url};
 
-/// Most bytes of an answer that are read. The longest one that is expected lists 100 videos.
+/// Most bytes of an answer of VOD that are read. The longest one that is expected lists 100 videos.
 pub(super) const MAX_BODY: usize = 1024 * 1024;
 
-pub(super) struct Answer {
+pub(crate) struct Answer {
     pub status: u16,
     /// How long the server asks to be left alone.
     pub retry_after: Option<Duration>,
@@ -19,16 +19,16 @@ pub(super) struct Answer {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Error {
+pub(crate) enum Error {
     #[error(transparent)]
     Transport(reqwest::Error),
-    #[error("the answer is longer than {MAX_BODY} bytes")]
-    TooLong { status: u16 },
+    #[error("the answer is longer than {most} bytes")]
+    TooLong { status: u16, most: usize },
 }
 
 /// A client for this endpoint and others like it. One for plain http gets by without certificate
 /// authorities, which a small container may not have.
-pub(super) fn client(endpoint: &Url, connect: Duration, total: Duration) -> ClientBuilder {
+pub(crate) fn client(endpoint: &Url, connect: Duration, total: Duration) -> ClientBuilder {
     crate::tls::install();
     let builder = Client::builder()
         .user_agent(concat!("vod-cover/", env!("CARGO_PKG_VERSION")))
@@ -53,6 +53,11 @@ pub(super) fn client(endpoint: &Url, connect: Duration, total: Duration) -> Clie
 }
 
 pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
+    send_up_to(request, MAX_BODY).await
+}
+
+/// Reads an answer of `most` bytes.
+pub(crate) async fn send_up_to(request: RequestBuilder, most: usize) -> Result<Answer, Error> {
     let bare = |error: reqwest::Error| Error::Transport(error.without_url());
     let mut response = request.send().await.map_err(bare)?;
     let status = response.status().as_u16();
@@ -64,8 +69,8 @@ pub(super) async fn send(request: RequestBuilder) -> Result<Answer, Error> {
         .or_else(|| header("retry-after").map(Duration::from_secs));
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(bare)? {
-        if body.len() + chunk.len() > MAX_BODY {
-            return Err(Error::TooLong { status });
+        if body.len() + chunk.len() > most {
+            return Err(Error::TooLong { status, most });
         }
         body.extend_from_slice(&chunk);
     }

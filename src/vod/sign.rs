@@ -3,7 +3,7 @@
 //!
 //! Documentation: <https://www.alibabacloud.com/help/en/sdk/product-overview/rpc-mechanism> (HMAC-SHA1)
 //! and <https://www.alibabacloud.com/help/en/sdk/product-overview/v3-request-structure-and-signature>.
-//! Uploads go to OSS, which has a scheme of its own, [`oss`].
+//! Uploads go to OSS and messages come from SMQ, each with a scheme of its own: [`oss`], [`mns`].
 
 use std::collections::BTreeMap;
 
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod acs3;
 pub mod callback;
+pub mod mns;
 pub mod oss;
 pub mod rpc;
 pub mod url;

@@ -34,6 +34,12 @@ def free_address():
         return "127.0.0.1:%d" % listener.getsockname()[1]
 
 
+def listens(address):
+    host, port = address.split(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
+
+
 def get(url):
     """The body of a 200, or nothing."""
     try:
@@ -223,6 +229,23 @@ class Round:
     def loop(self, *arguments):
         """One of tests/bench/loops, with the servers of this round."""
         return Child(self.log(arguments[0]), self.environment, self.bench.loops, *map(str, arguments))
+
+    def intake(self, way):
+        """Who takes callbacks, when it does so."""
+        listen, ops = free_address(), free_address()
+        if way == "bare":
+            child = self.loop("bare", listen, self.queue + ".events")
+            child.wait("it listens", 20, 0.02, lambda: listens(listen))
+        else:
+            more = {"VOD_COVER__INTAKE__LISTEN": listen, "VOD_COVER__OPS__LISTEN": ops}
+            more["VOD_COVER__INTAKE__SPOOL__PATH"] = str(self.directory / "spool.sqlite3")
+            if way == "spool":
+                more["AMQP_URL"] = "amqp://127.0.0.1:9/%2f"
+            child = self.start("gateway", **more)
+            queue = lambda: json.loads(get("http://%s/readyz" % ops) or "{}").get("dependencies", {}).get("queue")
+            child.wait("it is ready", 20, 0.02, lambda: queue() and (queue() == "ok") == (way == "confirm"))
+        child.url = "http://%s/callback" % listen
+        return child
 
     def log(self, name):
         return self.directory / ("%s-%d.log" % (name, time.monotonic_ns()))

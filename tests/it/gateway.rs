@@ -18,6 +18,7 @@ use crate::world::{CALLBACK_KEY, Program, World, http};
 mod connections;
 mod forward;
 mod random;
+mod smq;
 mod spool;
 mod storm;
 mod tls;
@@ -250,6 +251,9 @@ async fn what_would_not_work_is_said_at_the_start() {
         ("VOD_COVER__INTAKE__KEYS_FILE", "/nowhere/keys", "/nowhere/keys"),
         ("VOD_COVER__INTAKE__TLS__CERT_FILE", "/nowhere/cert", "or neither"),
         ("VOD_COVER__INTAKE__FORWARD__URL", "ftp://h", "http or https"),
+        ("VOD_COVER__INTAKE__SMQ__QUEUE", "vod/callback", "intake.smq.queue"),
+        ("VOD_COVER__INTAKE__SMQ__QUEUE", "vod-callback", "intake.smq.endpoint"),
+        ("VOD_COVER__INTAKE__SMQ__WAIT", "31s", "intake.smq.wait"),
     ] {
         let (code, text) = start(&[(name, value)]);
         assert_eq!(code, Some(2), "{name}: {text}");

@@ -38,6 +38,7 @@ macro_rules! queue_contract {
                 a_retry_that_does_not_count_is_a_deferral
                 a_message_is_replaced_by_another_that_comes_later
                 a_dead_letter_keeps_its_body_its_errors_and_its_reason
+                what_is_buried_at_once_is_a_dead_letter_and_never_delivered
                 a_trace_is_kept_from_the_first_delivery_to_the_dead_letter
                 what_was_not_settled_comes_again_to_another_process
                 a_pause_returns_what_was_not_handed_out_and_next_resumes
@@ -160,6 +161,20 @@ pub async fn a_dead_letter_keeps_its_body_its_errors_and_its_reason(place: &impl
     let failures = message.failures.as_ref().unwrap();
     assert_eq!(failures.first, "first trouble");
     assert_eq!(failures.last, "last trouble");
+}
+
+pub async fn what_is_buried_at_once_is_a_dead_letter_and_never_delivered(place: &impl Place) {
+    let queue = place.open().await;
+    let message = Message::new(&b"\xffno event\0"[..], "", "id");
+    queue.bury(message, Reason::new("event.not-json"), "no luck").await.unwrap();
+    publish(&queue, "event").await;
+    assert_eq!(take(&queue).await.message.body, "event");
+    let letters = place.dead().await;
+    let [(message, reason)] = letters.as_slice() else { panic!("{letters:?}") };
+    assert_eq!((reason.as_str(), message.id.as_str()), ("event.not-json", "id"));
+    assert_eq!(message.body, &b"\xffno event\0"[..]);
+    assert_eq!((message.attempts, message.deferrals), (1, 0));
+    assert_eq!(message.failures.as_ref().unwrap().last, "no luck");
 }
 
 pub async fn a_trace_is_kept_from_the_first_delivery_to_the_dead_letter(place: &impl Place) {

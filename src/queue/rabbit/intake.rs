@@ -17,12 +17,12 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::connection::{self, CLOSE_TIMEOUT, Trouble, within};
 use super::settings::{Declare, QueueType, Settings};
 use super::status::{Role, Status};
 use super::wire::{self, brief};
 use super::{topology, watchdog};
+use crate::backoff::Backoff;
 use crate::queue::{Delivery, Tag};
 
 /// How long what is done waits for something older, to be acknowledged together with it.

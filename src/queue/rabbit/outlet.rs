@@ -14,12 +14,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::backoff::Backoff;
 use super::connection::{self, CLOSE_TIMEOUT, Trouble, within};
 use super::settings::Settings;
 use super::status::{Role, Status};
 use super::topology;
 use super::wire::brief;
+use crate::backoff::Backoff;
 use crate::queue::Error;
 
 /// Messages under way at the same time, each on a channel; ApsaraMQ allows at least 64 on a connection.

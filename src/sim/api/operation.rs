@@ -22,10 +22,14 @@ pub enum Operation {
     PutObject,
     /// The picture domain's.
     GetPicture,
+    /// These are SMQ's.
+    BatchReceiveMessage,
+    BatchDeleteMessage,
+    GetQueueAttributes,
 }
 
 impl Operation {
-    pub(in crate::sim) const ALL: [Self; 17] = [
+    pub(in crate::sim) const ALL: [Self; 20] = [
         Self::UpdateVideoInfo,
         Self::UpdateVideoInfos,
         Self::GetVideoInfo,
@@ -43,6 +47,9 @@ impl Operation {
         Self::RegisterMedia,
         Self::PutObject,
         Self::GetPicture,
+        Self::BatchReceiveMessage,
+        Self::BatchDeleteMessage,
+        Self::GetQueueAttributes,
     ];
 
     /// Its Action.
@@ -65,6 +72,9 @@ impl Operation {
             Self::RegisterMedia => "RegisterMedia",
             Self::PutObject => "PutObject",
             Self::GetPicture => "GetPicture",
+            Self::BatchReceiveMessage => "BatchReceiveMessage",
+            Self::BatchDeleteMessage => "BatchDeleteMessage",
+            Self::GetQueueAttributes => "GetQueueAttributes",
         }
     }
 

@@ -3,6 +3,7 @@
 //! REDIS_URL and VOD_ENDPOINT say where the servers are. Prints a line of JSON for each measurement.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use lapin::{Channel, Connection, ConnectionProperties, Consumer};
 use serde_json::json;
 
 mod api;
+mod intake;
 mod limits;
 mod publish;
 mod simple;
@@ -41,6 +43,18 @@ enum Command {
         #[arg(long)]
         times: Option<PathBuf>,
     },
+    /// Posts lines as signed callbacks
+    Post {
+        url: String,
+        events: PathBuf,
+        #[arg(long, default_value_t = 64)]
+        at_once: usize,
+        /// Callbacks a second, instead of as many as possible
+        #[arg(long)]
+        rate: Option<f64>,
+    },
+    /// Takes callbacks, and publishes them without waiting for a confirm
+    Bare { listen: SocketAddr, exchange: String },
 }
 
 #[tokio::main]
@@ -55,6 +69,10 @@ async fn main() -> Result<()> {
         Command::Publish { exchange, events, rate, times } => {
             publish::run(&exchange, &events, rate, times).await
         }
+        Command::Post { url, events, at_once, rate } => {
+            intake::send(url, &events, at_once, rate).await
+        }
+        Command::Bare { listen, exchange } => intake::bare(listen, exchange).await,
     }
 }
 

@@ -3,6 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use vod_cover::queue::Trace;
+use vod_cover::queue::rabbit::header;
+
 use super::*;
 use crate::faults::{address, through};
 use crate::proxy::Proxy;
@@ -25,6 +28,7 @@ async fn all_in_order(broker: &Broker, world: &World, count: usize) {
     let mut seen: BTreeMap<String, Vec<usize>> = BTreeMap::new();
     let all = async || {
         while let Some(letter) = broker.take(&world.name).await {
+            letter.header(header::TRACEPARENT).parse::<Trace>().expect("its trace came along");
             let (video, number) = read(&letter);
             let numbers = seen.entry(video).or_default();
             if !numbers.contains(&number) {

@@ -183,7 +183,6 @@ impl Sender {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_storm_with_every_fault_loses_no_callback() {
     let size = Size::chosen();
-    let t0 = Instant::now();
     let node = tokio::task::spawn_blocking(Rabbit::start).await.unwrap();
     let node = Arc::new(node);
     let proxy = Proxy::start(address(&node.url)).await;
@@ -200,16 +199,13 @@ async fn a_storm_with_every_fault_loses_no_callback() {
         tokio::task::spawn_blocking(set).await.unwrap();
     };
 
-    eprintln!("T {:?}", t0.elapsed());
     sender.part(0, &size, async || ()).await;
-    eprintln!("T {:?}", t0.elapsed());
     sender
         .part(1, &size, async || {
             let node = Arc::clone(&node);
             tokio::task::spawn_blocking(move || node.restart()).await.unwrap();
         })
         .await;
-    eprintln!("T {:?}", t0.elapsed());
     sender
         .part(2, &size, async || {
             ctl("0.0000001").await;
@@ -217,7 +213,6 @@ async fn a_storm_with_every_fault_loses_no_callback() {
             ctl("0.8").await;
         })
         .await;
-    eprintln!("T {:?}", t0.elapsed());
     sender
         .part(3, &size, async || {
             proxy.hold();
@@ -226,7 +221,6 @@ async fn a_storm_with_every_fault_loses_no_callback() {
         })
         .await;
 
-    eprintln!("T {:?}", t0.elapsed());
     let outcome = std::mem::take(&mut *sender.outcome.lock().unwrap());
     println!(
         "{} answered in {} tries, the slowest after {:?}; {} tries without an answer in time",
@@ -240,7 +234,6 @@ async fn a_storm_with_every_fault_loses_no_callback() {
     assert_eq!(outcome.late, 0, "answers that came too late");
     let drained = async || gateway.metric("vod_cover_spool_events").await == Some(0.0);
     eventually("the spool is empty", SETTLED, drained).await;
-    eprintln!("T {:?}", t0.elapsed());
     let broker = Broker::connect(&node.url).await;
     let mut stored = HashSet::new();
     let mut copies = 0;
@@ -252,6 +245,5 @@ async fn a_storm_with_every_fault_loses_no_callback() {
         outcome.answered.is_subset(&stored)
     })
     .await;
-    eprintln!("T {:?}", t0.elapsed());
     println!("{copies} messages for {} callbacks", stored.len());
 }

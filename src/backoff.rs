@@ -1,4 +1,4 @@
-//! Pauses between attempts: endless, growing, capped low enough that a recovered broker is noticed within
+//! Pauses between attempts: endless, growing, capped low enough that a recovered server is noticed within
 //! seconds, and jittered so that a fleet does not return all at once.
 
 use std::time::Duration;
@@ -7,7 +7,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     failures: u32,
 }
 
