@@ -1,6 +1,6 @@
-//! Takes VOD's callbacks. One is answered with 200 only after it is stored durably, because VOD drops an
-//! event for good after three tries, one second apart. It never looks at what an event says beyond its type
-//! and its video, and never sees the worker.
+//! Takes VOD's events: its HTTP callbacks here, and what it puts into SMQ in [`Consumers`]. A callback is
+//! answered with 200 only after it is stored durably, because VOD drops an event for good after three tries,
+//! one second apart. It never decides by what an event says, and never sees the worker.
 //!
 //! | answer | when |
 //! |---|---|

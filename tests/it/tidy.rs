@@ -82,6 +82,7 @@ fn the_worker_cannot_acknowledge_and_the_pipeline_cannot_know_the_work() {
     );
     never("backfill", &["dyn Queue", "Settlement", "Delivery", "crate::pipeline"]);
     never("gateway", &["crate::worker", "crate::pipeline", "crate::ledger"]);
+    never("smq", &["crate::queue", "crate::gateway", "crate::worker"]);
 }
 
 #[test]
