@@ -80,7 +80,7 @@ impl Store {
         Self { queue, spooled: Some(Spooled { spool, after, turns, straight }) }
     }
 
-    /// Durable when it returns. Takes [`spool::Settings::after`] and a sync to disk at the most, where there
+    /// Durable when it returns. Takes `intake.spool.after` and a sync to disk at the most, where there
     /// is a spool and the disk works.
     pub async fn put(&self, message: Message) -> Result<Place, Error> {
         let Some(spooled) = &self.spooled else {
