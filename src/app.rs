@@ -30,9 +30,11 @@ mod demo;
 mod explain;
 mod feed;
 mod gateway;
+mod health;
 mod media;
 mod pick;
 mod run;
+mod service;
 mod set;
 
 /// Runs what the command line asks for.
@@ -41,6 +43,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     match cli.command {
         Command::Run(configured) => run::run(&load(&configured)?).await,
         Command::Gateway(asked) => gateway::gateway(load(&asked.configured)?, asked.forward).await,
+        Command::Health(asked) => health::health(&load(&asked.configured)?, asked.live).await,
         Command::Demo(demo) => demo::demo(demo).await,
         Command::Check(configured) => check::check(&configured).await,
         Command::Declare(configured) => feed::declare(&load(&configured)?).await,

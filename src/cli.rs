@@ -40,6 +40,11 @@ pub enum Command {
     /// there when the broker has confirmed it. With the embedded queue there is nothing to bridge: `run` takes
     /// events itself.
     Gateway(Gateway),
+    /// Ask the ops port of `run` or `gateway` on this machine whether it works, for health checks
+    ///
+    /// With the same configuration as that process. Exits with 1, and says why, if it does not answer within two
+    /// seconds or is not ready.
+    Health(Health),
     /// See it work: simulator, queue, ledger and worker in one process, with sample videos
     Demo(Demo),
     /// Check configuration, connections and permissions, and print the effective configuration
@@ -86,7 +91,7 @@ pub enum Command {
 #[derive(Debug, Args)]
 pub struct Configured {
     /// Configuration file (TOML); see config/default.toml for every setting
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", env = "VOD_COVER_CONFIG")]
     pub config: Option<PathBuf>,
 }
 
@@ -97,6 +102,15 @@ pub struct Gateway {
     /// Relay each stored callback to this address as well, as it came, best effort (intake.forward.url)
     #[arg(long, value_name = "URL")]
     pub forward: Option<Url>,
+}
+
+#[derive(Debug, Args)]
+pub struct Health {
+    #[command(flatten)]
+    pub configured: Configured,
+    /// Only whether it answers: it may be paused, because a restart would mend nothing then
+    #[arg(long)]
+    pub live: bool,
 }
 
 #[derive(Debug, Args)]

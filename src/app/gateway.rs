@@ -8,6 +8,7 @@ use tracing::info;
 use url::Url;
 
 use super::run::{LAST_ANSWERS, bind, consumers, metrics, serve, stop_on_signal};
+use super::service;
 use crate::config::{self, QueueKind, Settings};
 use crate::gateway::{Gateway, Spool, Store};
 use crate::ops::{self, Storing};
@@ -44,6 +45,7 @@ pub(super) async fn gateway(
     let ops = serve(ops, ops::gateway(storing), &close);
     let intake = bind("intake.listen", settings.intake.listen).await?;
     info!(spooled = waiting, "taking callbacks");
+    service::ready(&stop);
     let pulling = async {
         if let Some(smq) = smq {
             smq.run(stop.clone()).await;

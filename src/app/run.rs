@@ -14,7 +14,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Parts, work};
+use super::{Parts, service, work};
 use crate::backfill::reconcile;
 use crate::config::{LedgerKind, QueueKind, Settings};
 use crate::error::chain;
@@ -91,6 +91,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         in_flight = settings.in_flight(),
         "taking events"
     );
+    service::ready(&stop);
     work(settings, parts, worker, queue, Arc::default(), status, stop).await;
     close.cancel();
     for server in serving {

@@ -3,6 +3,7 @@
 mod backfill;
 mod broker;
 mod covers;
+mod deploy;
 mod explain;
 mod faults;
 mod fetch;

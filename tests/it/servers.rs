@@ -45,6 +45,11 @@ impl Rabbit {
         servers(&all)
     }
 
+    /// Starts its management API, and gives the address.
+    pub fn management(&self) -> String {
+        servers(&["start-management", path(&self.directory)])
+    }
+
     /// `kill -9`, and a start with the same data and ports.
     pub fn restart(&self) {
         self.stop();
