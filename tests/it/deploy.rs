@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 mod health;
+mod manifests;
 mod rabbitmq;
 mod redis;
 mod systemd;
