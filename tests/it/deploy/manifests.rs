@@ -75,8 +75,8 @@ async fn the_programs_of_the_compose_file_set_covers() {
     let here = |text: &str| {
         instead.iter().fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
     };
-    let start = |service: &str| {
-        let service = &composed.services[service];
+    let start = |called: &str| {
+        let service = &composed.services[called];
         let arguments =
             service.command.as_array().unwrap().iter().map(|word| word.as_str().unwrap());
         let mut command = Command::new(env!("CARGO_BIN_EXE_vod-cover"));
@@ -90,7 +90,8 @@ async fn the_programs_of_the_compose_file_set_covers() {
         if service.command[0] == "sim" {
             command.args(["--listen", &format!("127.0.0.1:{simulator}")]);
         }
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let log = std::fs::File::create(directory.path().join(format!("{called}.log"))).unwrap();
+        command.stdout(Stdio::null()).stderr(log);
         Running(command.spawn().unwrap())
     };
     let _programs = ["gateway", "worker", "simulator"].map(start);
@@ -102,4 +103,6 @@ async fn the_programs_of_the_compose_file_set_covers() {
         said["changes"].as_array().is_some_and(|changes| changes.len() >= 20)
     })
     .await;
+    let log = std::fs::read_to_string(directory.path().join("worker.log")).unwrap();
+    assert!(log.contains("cover set"), "nobody sees it:\n{log}");
 }
