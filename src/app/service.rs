@@ -17,9 +17,10 @@ pub(super) fn ready(stop: &CancellationToken) {
         stop.cancelled().await;
         tell(NotifyState::Stopping);
     });
-    if let Some(within) = sd_notify::watchdog_enabled() {
+    let half = sd_notify::watchdog_enabled().map(|within| within / 2);
+    if let Some(half) = half.filter(|half| !half.is_zero()) {
         tokio::spawn(async move {
-            let mut turn = tokio::time::interval(within / 2);
+            let mut turn = tokio::time::interval(half);
             loop {
                 turn.tick().await;
                 tell(NotifyState::Watchdog);

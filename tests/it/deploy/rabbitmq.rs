@@ -14,7 +14,7 @@ use vod_cover::sim::Settings;
 use super::file;
 use crate::broker::Broker;
 use crate::covers::post;
-use crate::servers::{Rabbit, with_breakable_rabbit};
+use crate::servers::Rabbit;
 use crate::wait::{SOON, eventually};
 use crate::world::{World, http};
 
@@ -87,26 +87,23 @@ impl Thief {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn with_the_users_of_the_definitions_callbacks_become_covers_and_nothing_else_can_be_done() {
-    with_breakable_rabbit(async |node| {
-        import(node).await;
-        let mut world = World::embedded(Settings { videos: 12, ..Settings::default() }).await;
-        world.set("VOD_COVER__QUEUE__RABBITMQ__QUEUE", "vod-cover");
-        world.set("VOD_COVER__QUEUE__RABBITMQ__EXCHANGE", "vod.events");
-        world.set("VOD_COVER__QUEUE__RABBITMQ__DECLARE", "verify");
+    let node = &tokio::task::spawn_blocking(Rabbit::start).await.unwrap();
+    import(node).await;
+    let mut world = World::embedded(Settings { videos: 12, ..Settings::default() }).await;
+    world.set("VOD_COVER__QUEUE__RABBITMQ__QUEUE", "vod-cover");
+    world.set("VOD_COVER__QUEUE__RABBITMQ__EXCHANGE", "vod.events");
+    world.set("VOD_COVER__QUEUE__RABBITMQ__DECLARE", "verify");
 
-        let [worker, gateway, operator] =
-            ["worker", "gateway", "operator"].map(|user| url(node, user, user));
-        let declared = world.command(&["declare"], &[("AMQP_URL", &operator)]).output().unwrap();
-        assert!(declared.status.success(), "{}", String::from_utf8_lossy(&declared.stderr));
-        let policies = node.ctl(&["list_queues", "-p", "vod-cover", "name", "policy"]);
-        assert!(policies.contains("vod-cover\tvod-cover\n"), "{policies}");
+    let [worker, gateway, operator] =
+        ["worker", "gateway", "operator"].map(|user| url(node, user, user));
+    let declared = world.command(&["declare"], &[("AMQP_URL", &operator)]).output().unwrap();
+    assert!(declared.status.success(), "{}", String::from_utf8_lossy(&declared.stderr));
+    let policies = node.ctl(&["list_queues", "-p", "vod-cover", "name", "policy"]);
+    assert!(policies.contains("vod-cover\tvod-cover\n"), "{policies}");
 
-        works(&world, &worker, &gateway).await;
-        no_more_can_be_done(node).await;
-        scales(node).await;
-        node.ctl(&["delete_vhost", "vod-cover"]);
-    })
-    .await;
+    works(&world, &worker, &gateway).await;
+    no_more_can_be_done(node).await;
+    scales(node).await;
 }
 
 /// Covers, retries and a dead letter, with the users of worker and gateway.
