@@ -114,7 +114,7 @@ pub enum LogFormat {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("the configuration file {} cannot be read; check the path given with --config", .0.display())]
+    #[error("the configuration file {} cannot be read; check the path given with --config or VOD_COVER_CONFIG", .0.display())]
     NoFile(PathBuf),
     #[error("the configuration is wrong")]
     Wrong(#[from] ::config::ConfigError),
