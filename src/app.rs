@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::process::ExitCode;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, info_span};
@@ -21,7 +21,7 @@ use crate::ledger::redis::{self, RedisLedger};
 use crate::local::Local;
 use crate::pipeline::{Ending, Pipeline, Status};
 use crate::queue::{Health, Message, Queue};
-use crate::worker::Worker;
+use crate::worker::{Newest, Worker};
 use crate::{fetch, sim, telemetry, vod};
 
 mod backfill;
@@ -33,6 +33,7 @@ mod gateway;
 mod health;
 mod media;
 mod pick;
+mod reload;
 mod run;
 mod service;
 mod set;
@@ -41,7 +42,7 @@ mod set;
 pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     crate::tls::install();
     match cli.command {
-        Command::Run(configured) => run::run(&load(&configured)?).await,
+        Command::Run(configured) => run::run(configured).await,
         Command::Gateway(asked) => gateway::gateway(load(&asked.configured)?, asked.forward).await,
         Command::Health(asked) => health::health(&load(&asked.configured)?, asked.live).await,
         Command::Demo(demo) => demo::demo(demo).await,
@@ -97,11 +98,27 @@ fn inspector(settings: &Settings) -> Result<Inspector, fetch::SettingsError> {
 struct Parts {
     ledger: Arc<dyn Ledger>,
     vod: vod::Client,
+    looking: RwLock<Looking>,
+    /// See [`Worker`]; all workers of a process have them in common.
+    suspect: Arc<tokio::sync::Mutex<()>>,
+    unknown: Arc<AtomicU32>,
+    /// The embedded file, if the ledger or the queue is in it.
+    local: Option<Arc<Local>>,
+}
+
+/// What another configuration changes while events are taken.
+#[derive(Clone)]
+struct Looking {
     inspector: Inspector,
     /// Whether some rule asks for smart thumbnails.
     intelligent: bool,
-    /// The embedded file, if the ledger or the queue is in it.
-    local: Option<Arc<Local>>,
+}
+
+impl Looking {
+    fn by(settings: &Settings) -> Result<Self, fetch::SettingsError> {
+        let (inspector, intelligent) = (inspector(settings)?, settings.asks_for_intelligent());
+        Ok(Self { inspector, intelligent })
+    }
 }
 
 impl Parts {
@@ -140,46 +157,62 @@ impl Parts {
         if settings.ledger.kind == LedgerKind::Redis {
             vod = vod.in_fleet(vod::quota::Fleet::new(&settings.ledger.redis)?);
         }
-        let inspector = inspector(settings)?;
-        let intelligent = settings.asks_for_intelligent();
-        Ok(Self { ledger, vod, inspector, intelligent, local })
+        let looking = RwLock::new(Looking::by(settings)?);
+        let (suspect, unknown) = Default::default();
+        Ok(Self { ledger, vod, looking, suspect, unknown, local })
+    }
+
+    fn looking(&self) -> Looking {
+        self.looking.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Pictures are looked at by these settings from now on.
+    fn look_by(&self, settings: &Settings) -> anyhow::Result<()> {
+        let looking = Looking::by(settings)?;
+        *self.looking.write().unwrap_or_else(PoisonError::into_inner) = looking;
+        Ok(())
     }
 
     fn worker(&self, settings: &Settings) -> anyhow::Result<Worker> {
         Ok(Worker {
             ledger: Arc::clone(&self.ledger),
             vod: self.vod.clone(),
-            inspector: self.inspector.clone(),
+            inspector: self.looking().inspector,
             policies: settings.policies()?,
             ownership: settings.ownership.clone(),
             may_wait: true,
             lease: settings.ledger.lease,
             call: settings.vod.longest_call(),
             observer: None,
-            suspect: tokio::sync::Mutex::default(),
-            unknown: AtomicU32::default(),
+            suspect: Arc::clone(&self.suspect),
+            unknown: Arc::clone(&self.unknown),
         })
     }
 
-    /// A walk through the account, which leaves the quota to live events.
+    /// For walks: leaves the quota to live events.
+    fn walker(&self, settings: &Settings) -> anyhow::Result<Worker> {
+        let vod = self.vod.for_walks(settings.backfill.quota_share);
+        Ok(Worker { vod, may_wait: false, ..self.worker(settings)? })
+    }
+
+    /// A walk through the account.
     fn walk(
         &self,
         settings: &Settings,
+        worker: Newest,
         filter: vod::Filter,
         bookmark: Option<String>,
-    ) -> anyhow::Result<Walk> {
-        let client = self.vod.for_walks(settings.backfill.quota_share);
-        let worker = Worker { vod: client.clone(), may_wait: false, ..self.worker(settings)? };
-        Ok(Walk {
+    ) -> Walk {
+        Walk {
             worker,
-            client,
+            client: self.vod.for_walks(settings.backfill.quota_share),
             ledger: Arc::clone(&self.ledger),
             filter,
             concurrency: settings.backfill.concurrency,
             rate: None,
             dry_run: false,
             bookmark,
-        })
+        }
     }
 
     /// Whether a dependency can be used again.
@@ -194,9 +227,9 @@ impl Parts {
                     Health::Away(why) => Err(why),
                 }
             }
-            Dependency::Pictures => self.inspector.probe().await,
+            Dependency::Pictures => self.looking().inspector.probe().await,
             Dependency::Vod => {
-                let results = self.vod.probe(self.intelligent).await.into_iter();
+                let results = self.vod.probe(self.looking().intelligent).await.into_iter();
                 let failed = results.filter_map(|(_, result)| result.err()).next();
                 failed.map_or(Ok(()), |error| Err(chain(&error)))
             }
@@ -222,15 +255,14 @@ impl Tally {
 async fn work(
     settings: &Settings,
     parts: Arc<Parts>,
-    worker: Worker,
+    worker: Newest,
     queue: Arc<dyn Queue>,
     tally: Arc<Tally>,
     status: Arc<Status>,
     stop: CancellationToken,
 ) {
-    let worker = Arc::new(worker);
     let handle = move |message| {
-        let (worker, tally) = (Arc::clone(&worker), Arc::clone(&tally));
+        let (worker, tally) = (worker.now(), Arc::clone(&tally));
         async move {
             let done = worker.handle(&message).instrument(span(&message)).await?;
             tally.add(done.handled.name());

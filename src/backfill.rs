@@ -22,7 +22,7 @@ use crate::error::{Class, Failure, chain};
 use crate::event::VideoId;
 use crate::ledger::Ledger;
 use crate::vod::{Client, Filter, VideoInfo};
-use crate::worker::{Handled, Worker};
+use crate::worker::{Handled, Newest};
 use crate::{telemetry, vod};
 
 mod reconcile;
@@ -52,7 +52,7 @@ const MOST_DEFERRALS: u32 = 60;
 const READY: [&str; 4] = ["UploadSucc", "Normal", "Checking", "Blocked"];
 
 pub struct Walk {
-    pub worker: Worker,
+    pub worker: Newest,
     /// Whose calls leave the quota to live events.
     pub client: Client,
     pub ledger: Arc<dyn Ledger>,
@@ -222,7 +222,7 @@ impl Walk {
         if !is_default(video) && !self.is_default_after_all(video).await? {
             return Ok(Found::Covered);
         }
-        match self.worker.is_decided(&video.video).await {
+        match self.worker.now().is_decided(&video.video).await {
             Ok(true) => return Ok(Found::Decided),
             Ok(false) if self.dry_run => return Ok(Found::Undecided),
             Ok(false) => {}
@@ -259,7 +259,7 @@ impl Walk {
     async fn adopt(&self, video: &VideoId, stop: &CancellationToken) -> Result<Found, Stopped> {
         let (mut attempts, mut deferrals) = (0, 0);
         loop {
-            let failure = match self.worker.adopt(video, attempts).await {
+            let failure = match self.worker.now().adopt(video, attempts).await {
                 Ok(done) => return Ok(Found::Handled(done.handled)),
                 Err(failure) => failure,
             };

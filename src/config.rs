@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use ::config::{Config, File, FileFormat};
 use serde::{Deserialize, Deserializer};
+use sha2::{Digest, Sha256};
 
 use crate::cover::Rule;
 use crate::cover::policy::{self, BadPolicy, Policies};
@@ -44,6 +45,9 @@ pub struct Settings {
     pub pipeline: Pipeline,
     pub ops: Ops,
     pub log: Log,
+    /// Of the rules, see [`policy::Policy::version`].
+    #[serde(skip)]
+    pub version: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -129,7 +133,9 @@ pub enum Error {
 impl Settings {
     /// Reads the configuration. `environment` is the process's, or a test's.
     pub fn load(file: Option<&Path>, environment: &HashMap<String, String>) -> Result<Self, Error> {
-        let settings: Self = merged(file, environment)?.try_deserialize()?;
+        let merged = merged(file, environment)?;
+        let version = rules_version(&merged)?;
+        let settings = Self { version, ..merged.try_deserialize()? };
         settings.check()?;
         Ok(settings)
     }
@@ -157,7 +163,7 @@ impl Settings {
     }
 
     pub fn policies(&self) -> Result<Policies, Error> {
-        Ok(Policies::new(&self.cover, &self.ownership)?)
+        Ok(Policies::new(&self.cover, &self.ownership, &self.version)?)
     }
 
     /// What is refused before it is decoded.
@@ -271,6 +277,23 @@ pub fn effective(
         intake.insert("url".into(), "***".into());
     }
     Ok(redact::table(values).to_string())
+}
+
+/// What is not read again while `run` works, as text.
+pub fn fixed(file: Option<&Path>, environment: &HashMap<String, String>) -> Result<String, Error> {
+    let mut values = merged(file, environment)?.try_deserialize::<toml::Table>()?;
+    for live in ["cover", "ownership", "picture", "inspect", "limits", "fetch"] {
+        values.remove(live);
+    }
+    Ok(values.to_string())
+}
+
+/// Eight digits of a digest of `[cover]` and `[ownership]`, wherever their values come from.
+fn rules_version(merged: &Config) -> Result<String, Error> {
+    let rules = ["cover", "ownership"].map(|table| merged.get::<toml::Table>(table));
+    let [cover, ownership] = rules.map(|table| table.map(|table| table.to_string()));
+    let digest = Sha256::digest(format!("{}\n{}", cover?, ownership?));
+    Ok(digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect())
 }
 
 fn merged(file: Option<&Path>, environment: &HashMap<String, String>) -> Result<Config, Error> {

@@ -30,9 +30,11 @@ use crate::{telemetry, vod};
 mod acts;
 mod adoption;
 mod ending;
+mod newest;
 mod operator;
 
 pub use ending::{Done, Handled, Observer, Report};
+pub use newest::Newest;
 pub use operator::Unfinished;
 
 /// Starts of one event that may end without a word before it is suspected of killing its process. Every
@@ -72,9 +74,9 @@ pub struct Worker {
     /// Told of every decision; used by the demo's table.
     pub observer: Option<Observer>,
     /// Held while a suspect is handled.
-    pub suspect: tokio::sync::Mutex<()>,
+    pub suspect: Arc<tokio::sync::Mutex<()>>,
     /// Videos in a row that VOD did not know.
-    pub unknown: AtomicU32,
+    pub unknown: Arc<AtomicU32>,
 }
 
 /// What a cover is chosen from.
@@ -352,7 +354,8 @@ impl Worker {
         match &decision.verdict {
             Verdict::Set { cover, rule } | Verdict::IsSet { cover, rule } => {
                 telemetry::cover_set(rule.to_string());
-                debug!(video.id = %video, %rule, %cover, wrote, provisional, trace, "cover set");
+                let rules = &policy.version;
+                debug!(video.id = %video, %rule, rules, %cover, wrote, provisional, trace, "cover set");
             }
             Verdict::Keep(why) => debug!(video.id = %video, %why, provisional, trace, "cover kept"),
             Verdict::NoCover => warn!(video.id = %video, trace, "no rule yields a cover"),

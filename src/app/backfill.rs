@@ -19,7 +19,7 @@ use crate::config::Settings;
 use crate::cover::Verdict;
 use crate::error::chain;
 use crate::vod::{Environment, Filter, VideoInfo};
-use crate::worker::{Report, Worker};
+use crate::worker::{Observer, Report, Worker};
 
 /// Videos after which a log says how far it has come, where nobody sees a bar.
 const SAY_AFTER: u64 = 1_000;
@@ -40,10 +40,10 @@ pub(super) async fn backfill(settings: &Settings, asked: Backfill) -> anyhow::Re
         parts.ledger.set_bookmark(&bookmark, None).await?;
     }
     let reports = Arc::new(Reports::default());
-    let mut walk = parts.walk(settings, filter, Some(bookmark))?;
     let told = Arc::clone(&reports);
-    walk.worker =
-        Worker { observer: Some(Box::new(move |report| told.keep(report))), ..walk.worker };
+    let observer: Observer = Box::new(move |report| told.keep(report));
+    let worker = Worker { observer: Some(observer), ..parts.walker(settings)? };
+    let mut walk = parts.walk(settings, worker.into(), filter, Some(bookmark));
     (walk.rate, walk.dry_run) = (asked.rate, asked.dry_run);
     let mut shown = Shown::new(asked.json, asked.dry_run, reports);
     let ended = walk.run(&stop, &mut shown).await;

@@ -200,7 +200,7 @@ impl World {
         let (from, counts) = (Arc::<Local>::clone(&queue), Arc::clone(&tally));
         let (shown, stop) = (Arc::clone(&status), stop.clone());
         let working = tokio::spawn(async move {
-            work(&settings, parts, worker, from, counts, shown, stop).await;
+            work(&settings, parts, worker.into(), from, counts, shown, stop).await;
         });
         Ok(Self { sim, queue, status, tally, reports, working })
     }

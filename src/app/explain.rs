@@ -152,7 +152,9 @@ impl Known {
             line("ledger", error.clone());
         }
         if let Some(record) = &memory.standing {
-            line("settled", format!("{} {}", record.decided_at, outcome(&record.outcome)));
+            let rules = record.rules.as_ref().map(|version| format!(" (rules {version})"));
+            let (at, how) = (record.decided_at, outcome(&record.outcome));
+            line("settled", format!("{at} {how}{}", rules.unwrap_or_default()));
         }
         for write in &memory.writes {
             line("wrote", written(write));

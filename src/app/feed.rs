@@ -107,7 +107,7 @@ pub(super) async fn replay(settings: &Settings, file: &Path) -> anyhow::Result<E
     let lines = Arc::new(Replay::new(open(file).await?));
     let tally = Arc::new(Tally::default());
     let (queue, counted) = (Arc::<Replay>::clone(&lines), Arc::clone(&tally));
-    work(settings, parts, worker, queue, counted, Arc::default(), stop.clone()).await;
+    work(settings, parts, worker.into(), queue, counted, Arc::default(), stop.clone()).await;
     for (outcome, count) in tally.counts() {
         println!("{count:>8} {outcome}");
     }

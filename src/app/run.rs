@@ -14,7 +14,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-use super::{Parts, service, work};
+use super::reload::{Following, Source};
+use super::{Configured, Parts, load, service, work};
 use crate::backfill::reconcile;
 use crate::config::{LedgerKind, QueueKind, Settings};
 use crate::error::chain;
@@ -27,13 +28,16 @@ use crate::queue::rabbit::Rabbit;
 use crate::smq::Smq;
 use crate::telemetry;
 use crate::vod::{Credentials, Environment, Filter};
+use crate::worker::Newest;
 
 /// How long open requests may take after everything else has ended.
 pub(super) const LAST_ANSWERS: Duration = Duration::from_secs(2);
 /// How often metrics are tidied, also if nobody reads them.
 const UPKEEP: Duration = Duration::from_secs(5);
 
-pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(configured: Configured) -> anyhow::Result<ExitCode> {
+    let source = Source::new(configured.config.clone())?;
+    let settings = &load(&configured)?;
     let stop = CancellationToken::new();
     let metrics = metrics();
     stop_on_signal(&stop)?;
@@ -53,7 +57,10 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
         (None, Some(local)) => Arc::<Local>::clone(local),
         (None, None) => anyhow::bail!("no queue is configured; set queue.kind"),
     };
-    let worker = parts.worker(settings)?;
+    let (live, worker) = Newest::replaceable(parts.worker(settings)?);
+    let (walking, walker) = Newest::replaceable(parts.walker(settings)?);
+    let following = Following { parts: Arc::clone(&parts), worker: live, walker: walking };
+    tokio::spawn(following.run(source, stop.clone()));
     let status = Arc::new(Status::default());
     let watched = Arc::new(Watched {
         queue: Arc::clone(&queue),
@@ -81,7 +88,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
     }
     if !settings.reconcile.every.is_zero() {
         settings.check_shares()?;
-        let walk = parts.walk(settings, Filter::default(), None)?;
+        let walk = parts.walk(settings, walker, Filter::default(), None);
         let (settings, stop) = (settings.reconcile.clone(), stop.clone());
         tokio::spawn(async move { reconcile(&settings, walk, stop).await });
     }
@@ -106,7 +113,7 @@ pub(super) async fn run(settings: &Settings) -> anyhow::Result<ExitCode> {
 
 /// A wrong key is better said at the start than at the first event. It pauses nothing: events do that.
 async fn say_early(parts: Arc<Parts>) {
-    for (operation, result) in parts.vod.probe(parts.intelligent).await {
+    for (operation, result) in parts.vod.probe(parts.looking().intelligent).await {
         if let Err(error) = result {
             error!(operation, error = chain(&error), "VOD cannot be used; see `vod-cover check`");
         }

@@ -378,9 +378,11 @@ impl<'a> Course<'a> {
             Verdict::Wait => Outcome::Waiting,
         };
         let what = describe(&outcome, &decision, wrote);
-        let number = match self.task {
-            Task::Choose { turn: Some(turn), .. } => turn.number + 1,
-            _ => 1,
+        let (number, rules) = match self.task {
+            Task::Choose { turn, policy, .. } => {
+                (turn.map_or(1, |turn| turn.number + 1), Some(policy.version.clone()))
+            }
+            _ => (1, None),
         };
         let follow_up = self.deadline.filter(|_| decision.provisional);
         let record = Record {
@@ -389,6 +391,7 @@ impl<'a> Course<'a> {
             event_time: self.at,
             decided_at: now,
             follow_up: follow_up.map(|deadline| Turn { number, deadline }),
+            rules,
         };
         self.memory.end(&record, &what);
         Act::Finish(Box::new(End { record, decision: Some(decision), wrote }))
@@ -396,7 +399,8 @@ impl<'a> Course<'a> {
 
     fn finish(&mut self, outcome: Outcome, what: &str, now: Timestamp) -> Act {
         let (event, event_time) = (self.key.clone(), self.at);
-        let record = Record { outcome, event, event_time, decided_at: now, follow_up: None };
+        let (follow_up, rules) = (None, None);
+        let record = Record { outcome, event, event_time, decided_at: now, follow_up, rules };
         self.memory.end(&record, what);
         Act::Finish(Box::new(End { record, decision: None, wrote: false }))
     }

@@ -17,6 +17,8 @@ pub use conditions::{Facts, NeedsFacts};
 pub struct Policy {
     /// `default`, or the name of the override that matched.
     pub name: String,
+    /// Of the configuration that it is from: the same for the same rules, another for others.
+    pub version: String,
     /// Tried in order; the first that yields a picture decides. Never empty.
     pub rules: Vec<Rule>,
     /// Which kind of smart thumbnail to prefer where a video has both; `None` takes the highest Score.
@@ -182,7 +184,12 @@ pub struct Policies {
 }
 
 impl Policies {
-    pub fn new(settings: &Settings, ownership: &Ownership) -> Result<Self, BadPolicy> {
+    /// `version` is the [`Policy::version`] of all.
+    pub fn new(
+        settings: &Settings,
+        ownership: &Ownership,
+        version: &str,
+    ) -> Result<Self, BadPolicy> {
         if settings.most_pictures == 0 {
             return Err(BadPolicy::NoPictures);
         }
@@ -196,6 +203,7 @@ impl Policies {
         let submit = intelligent.submit.then(|| intelligent.template.trim().to_owned());
         let policy = |name: String, rules: &[Rule], gate, preference, late, minimum_score| Policy {
             name,
+            version: version.to_owned(),
             rules: rules.to_vec(),
             format: match preference {
                 Preference::Any => None,

@@ -19,6 +19,9 @@ pub struct Record {
     /// leads to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub follow_up: Option<Turn>,
+    /// The [`version`](super::Policy::version) of the rules by which it was decided, where rules decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rules: Option<String>,
 }
 
 /// Which of the looks at a video that wait for a smart thumbnail, and when they end.

@@ -138,7 +138,8 @@ impl Worker {
     ) -> Result<(), Unfinished> {
         let event = lease.key.event.clone();
         let decided_at = Timestamp::now();
-        let record = Record { outcome, event, event_time: None, decided_at, follow_up: None };
+        let (event_time, follow_up, rules) = (None, None, None);
+        let record = Record { outcome, event, event_time, decided_at, follow_up, rules };
         let what = match &record.outcome {
             Outcome::Chosen { cover } => format!("the operator chose {cover}"),
             Outcome::Manual { cover, by } => format!("somebody chose {cover}: {by}"),

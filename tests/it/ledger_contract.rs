@@ -780,5 +780,6 @@ fn record(outcome: Outcome, event: &str, second: Option<i64>) -> Record {
         event_time: second.map(|second| Timestamp::from_second(second).unwrap()),
         decided_at: Timestamp::from_second(1_700_000_000).unwrap(),
         follow_up: Some(Turn { number, deadline: Timestamp::UNIX_EPOCH }),
+        rules: Some("0123abcd".to_owned()),
     }
 }

@@ -20,6 +20,7 @@ mod proxy;
 mod queue_contract;
 mod rabbit;
 mod redis_ledger;
+mod reload;
 mod servers;
 mod simulator;
 mod tidy;

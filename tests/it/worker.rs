@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use vod_cover::config::Settings;
@@ -43,8 +42,8 @@ fn worker(sim: &Simulator, ledger: Arc<dyn Ledger>) -> Worker {
         lease: settings.ledger.lease,
         call: settings.vod.longest_call(),
         observer: None,
-        suspect: tokio::sync::Mutex::default(),
-        unknown: AtomicU32::default(),
+        suspect: Arc::default(),
+        unknown: Arc::default(),
     }
 }
 

@@ -35,6 +35,7 @@ fn written(before: Option<&str>, over: Option<Owner>) -> Memory {
         event_time: Some(at(90)),
         decided_at: at(101),
         follow_up: None,
+        rules: None,
     };
     memory.standing = Some(record);
     memory

@@ -44,6 +44,7 @@ fn policy(random: &mut fastrand::Rng) -> Policy {
         submit: None,
         gate: false,
         patience: 3,
+        version: "0123abcd".into(),
         most_pictures: 24,
         read_current: random.u32(..10) > 0,
         overwrite_manual: false,

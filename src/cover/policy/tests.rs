@@ -9,7 +9,7 @@ fn policies(toml: &str) -> Result<Policies, BadPolicy> {
         intelligent.submit = false\nintelligent.template = ''";
     let settings = format!("rules = ['middle']\n{fixed}\n{toml}");
     let ownership = Ownership { read: true, overwrite_manual: false };
-    Policies::new(&toml::from_str(&settings).unwrap(), &ownership)
+    Policies::new(&toml::from_str(&settings).unwrap(), &ownership, "0123abcd")
 }
 
 fn event(extend: Value, sub_type: Option<&str>) -> SnapshotsReady {
@@ -133,7 +133,7 @@ fn smart_thumbnails_are_ordered_only_to_be_waited_for() {
              intelligent = {{ format = 'any', minimum_score = 0.0, deadline = '1h', {more} }}"
         );
         let ownership = Ownership { read: true, overwrite_manual: false };
-        Policies::new(&toml::from_str(&text).unwrap(), &ownership)
+        Policies::new(&toml::from_str(&text).unwrap(), &ownership, "0123abcd")
             .map(|policies| policies.default().submit.clone())
     };
     let ordered = with("late = 'wait', submit = true, template = 't'");

@@ -30,6 +30,7 @@ fn policy(rules: &str) -> Policy {
         submit: None,
         gate: false,
         patience: 3,
+        version: "0123abcd".into(),
         most_pictures: 24,
         read_current: true,
         overwrite_manual: false,
@@ -112,7 +113,8 @@ impl Video {
 
 fn remembered(outcome: Outcome, at: &str) -> Memory {
     let (event, at): (_, jiff::Timestamp) = (EventKey("earlier".into()), at.parse().unwrap());
-    let record = Record { outcome, event, event_time: Some(at), decided_at: at, follow_up: None };
+    let (event_time, follow_up, rules) = (Some(at), None, None);
+    let record = Record { outcome, event, event_time, decided_at: at, follow_up, rules };
     Memory { standing: Some(record), ..Memory::default() }
 }
 
