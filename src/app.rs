@@ -26,6 +26,7 @@ use crate::{fetch, sim, telemetry, vod};
 
 mod backfill;
 mod check;
+mod dead;
 mod demo;
 mod explain;
 mod feed;
@@ -53,6 +54,7 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Set(set) => set::set(&load(&set.configured)?, set).await,
         Command::Backfill(asked) => backfill::backfill(&load(&asked.configured)?, asked).await,
         Command::Explain(asked) => explain::explain(&load(&asked.configured)?, asked).await,
+        Command::Dead { asked } => dead::dead(asked).await,
         Command::Media(media) => media::media(&load(&media.configured)?, media).await,
         Command::Pick(pick) => pick::pick(pick).await,
         Command::Sim(sim) => demo::simulator(sim).await,

@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use jiff::Timestamp;
+use jiff::{Span, SpanRelativeTo, Timestamp};
 use url::Url;
 
 use crate::cover::{CoverUrl, Rule};
@@ -80,6 +81,14 @@ pub enum Command {
     ///
     /// Asks VOD and the ledger, and changes nothing; `run` may be running.
     Explain(Explain),
+    /// Look at the dead letters, have them tried again, or drop them
+    ///
+    /// On RabbitMQ and in the embedded file; `run` may be running. Looking changes nothing; a letter that is tried
+    /// again or dropped is named in the log.
+    Dead {
+        #[command(subcommand)]
+        asked: Dead,
+    },
     /// Bring a video into VOD with a cover from the start, and print VOD's reply
     ///
     /// A cover that is given here counts as somebody's choice from the first moment.
@@ -174,6 +183,92 @@ pub struct Backfill {
     pub json: bool,
 }
 
+#[derive(Debug, Subcommand)]
+pub enum Dead {
+    /// How many there are of each reason, and the oldest of them
+    List {
+        #[command(flatten)]
+        configured: Configured,
+        #[command(flatten)]
+        which: Which,
+        /// Letters to show
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        limit: usize,
+        /// Print one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Everything of these letters, with their events as VOD sent them
+    Show {
+        #[command(flatten)]
+        configured: Configured,
+        /// Their keys, from `dead list`
+        #[arg(value_name = "KEY", required = true)]
+        keys: Vec<String>,
+        /// Print one JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Put letters back among the events, their attempts beginning anew
+    Retry {
+        #[command(flatten)]
+        configured: Configured,
+        #[command(flatten)]
+        picked: Picked,
+        /// Letters a second at the most
+        #[arg(long, value_name = "RATE", default_value_t = 20.0, value_parser = rate)]
+        rate: f64,
+    },
+    /// Drop letters for good
+    Drop {
+        #[command(flatten)]
+        configured: Configured,
+        #[command(flatten)]
+        picked: Picked,
+        /// Do not ask; needed where there is no terminal
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Picked {
+    /// Their keys, from `dead list`
+    #[arg(value_name = "KEY")]
+    pub keys: Vec<String>,
+    #[command(flatten)]
+    pub which: Which,
+    /// Every letter; needed where nothing else says which
+    #[arg(long, conflicts_with_all = ["keys", "reason", "video", "older_than", "newer_than"])]
+    pub all: bool,
+    /// Stop after this many
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// Say what would happen to each, and change nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print one JSON object for each letter, and one at the end
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Letters that agree with all of these.
+#[derive(Debug, Clone, Args)]
+pub struct Which {
+    /// Of this reason, or of those that begin with it and a dot: vod.InvalidVideo.NotFound, or vod
+    #[arg(long, value_name = "REASON")]
+    pub reason: Option<String>,
+    /// Of this VideoId
+    #[arg(long, value_name = "ID", value_parser = |text: &str| VideoId::new(text))]
+    pub video: Option<VideoId>,
+    /// Dead for longer than this: 90s, 15m, 2h 30m, 3d
+    #[arg(long, value_name = "TIME", value_parser = length)]
+    pub older_than: Option<Duration>,
+    /// Dead for less than this
+    #[arg(long, value_name = "TIME", value_parser = length)]
+    pub newer_than: Option<Duration>,
+}
+
 #[derive(Debug, Args)]
 pub struct Explain {
     #[command(flatten)]
@@ -248,7 +343,14 @@ pub struct About {
 
 fn rate(text: &str) -> Result<f64, String> {
     let rate = text.parse().ok().filter(|rate| (0.001..=10_000.0).contains(rate));
-    rate.ok_or_else(|| "give videos a second, from 0.001 to 10000".into())
+    rate.ok_or_else(|| "give a number a second, from 0.001 to 10000".into())
+}
+
+fn length(text: &str) -> Result<Duration, String> {
+    let span = text.parse::<Span>().ok();
+    let length = span.and_then(|span| span.to_duration(SpanRelativeTo::days_are_24_hours()).ok());
+    let length = length.and_then(|length| Duration::try_from(length).ok());
+    length.ok_or_else(|| "give a length of time, such as 90s, 15m, 2h 30m or 3d".into())
 }
 
 fn time(text: &str) -> Result<Timestamp, String> {

@@ -20,6 +20,7 @@
 //! | [`worker`] | one event, start to end; the operator's own choice |
 //! | [`backfill`] | videos whose event never came, walked to and handled like any other |
 //! | [`pipeline`] | take, bound, react, settle, pause, drain |
+//! | [`dead`] | dead letters, shown to people, tried again or dropped |
 //! | [`smq`] | a queue of SMQ, into which VOD can put events instead of calling back |
 //! | [`gateway`] | VOD's events in: HTTP callbacks, and what is in SMQ |
 //! | [`ops`], [`telemetry`] | health, metrics, logs |
@@ -50,6 +51,7 @@ mod backoff;
 pub mod cli;
 pub mod config;
 pub mod cover;
+pub mod dead;
 pub mod error;
 pub mod event;
 pub mod fetch;

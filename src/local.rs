@@ -14,18 +14,21 @@ use serde::Deserialize;
 pub use crate::sqlite::OpenError;
 use crate::sqlite::{self, Database, Format, Trouble};
 
+mod dead;
 mod ledger;
 mod messages;
 mod queue;
 mod transitions;
 
-pub use messages::DeadLetter;
-
 /// "vodc".
 pub(crate) const FORMAT: Format = Format {
     application: 0x766f_6463,
     schema: include_str!("local/schema.sql"),
-    changes: &[include_str!("local/from-1.sql"), include_str!("local/from-2.sql")],
+    changes: &[
+        include_str!("local/from-1.sql"),
+        include_str!("local/from-2.sql"),
+        include_str!("local/from-3.sql"),
+    ],
 };
 
 /// Where the file is and how long its records live. There are no defaults here: they are in the
@@ -43,7 +46,7 @@ pub struct Settings {
 
 /// An opened file. Dropping the last reference closes it, which waits for what is being stored.
 pub struct Local {
-    database: Database,
+    database: Arc<Database>,
     /// `None` where the file was not opened to take messages.
     work: Option<Work>,
     /// How long the ledger remembers; `None` where the file was opened for publishing only.
@@ -72,7 +75,7 @@ impl Local {
         let work =
             Work { generation: OPENINGS.fetch_add(1, Ordering::Relaxed), taken: Arc::default() };
         let database = Database::start(&path, connection, Some(lock))?;
-        Ok(Self { database, work: Some(work), keep: Some(settings.keep) })
+        Ok(Self { database: Arc::new(database), work: Some(work), keep: Some(settings.keep) })
     }
 
     /// Opens the file as a ledger only, also while a worker has it open, whose leases count here and
@@ -87,7 +90,7 @@ impl Local {
                 .map_err(|source| OpenError::Sqlite { path: path.clone(), source })
         })?;
         let database = Database::start(&path, connection, lock)?;
-        Ok(Self { database, work: None, keep: Some(settings.keep) })
+        Ok(Self { database: Arc::new(database), work: None, keep: Some(settings.keep) })
     }
 
     /// Opens the file to publish into it, also while a worker has it open. Taking messages and the
@@ -96,7 +99,7 @@ impl Local {
         let path = sqlite::resolve(path)?;
         let connection = sqlite::connect(&path, &FORMAT)?;
         let database = Database::start(&path, connection, None)?;
-        Ok(Self { database, work: None, keep: None })
+        Ok(Self { database: Arc::new(database), work: None, keep: None })
     }
 
     fn work(&self) -> Result<&Work, &'static str> {

@@ -1,8 +1,6 @@
 //! The port to where events wait. It knows messages and how they end; it never looks into a body.
 //! Two adapters: `queue::rabbit` and `local` (and `queue::replay`, a file read once).
 
-pub mod rabbit;
-
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,9 +9,12 @@ use jiff::Timestamp;
 
 use crate::error::Reason;
 
+mod dead;
+pub mod rabbit;
 pub mod replay;
 mod trace;
 
+pub use dead::{DeadLetter, DeadLetters, Fate};
 pub use trace::{BadTrace, Trace};
 
 /// One event with what we must remember of it between attempts.
@@ -29,6 +30,8 @@ pub struct Message {
     pub attempts: u32,
     /// Times it was put off without being to blame.
     pub deferrals: u32,
+    /// Times that people took it out of the dead letters to be tried again.
+    pub retried: u32,
     /// When the first failure happened, and what it and the latest one said.
     pub failures: Option<Failures>,
     /// The trace that it belongs to, kept to its end; `None` when the publisher gave none.
@@ -56,9 +59,16 @@ impl Message {
             kind: kind.into(),
             attempts: 0,
             deferrals: 0,
+            retried: 0,
             failures: None,
             trace: None,
         }
+    }
+
+    /// A dead letter as it goes back to the events: its attempts begin anew, and what it failed of before is
+    /// still told.
+    pub fn tried_again(self) -> Self {
+        Self { attempts: 0, deferrals: 0, retried: self.retried.saturating_add(1), ..self }
     }
 
     /// The message as it is stored for the next attempt, or among the dead letters.
@@ -204,6 +214,9 @@ pub trait Queue: Send + Sync {
     /// worked on at once: after a pause, until it is sure that work can go on. A message that is taken
     /// and returns unworked counts as delivered on a quorum queue, and too many of those are the end of it.
     fn take_singly(&self, _singly: bool) {}
+
+    /// Begins a walk through the dead letters. It may go on beside whoever takes events.
+    async fn dead_letters(&self) -> Result<Box<dyn DeadLetters>, Error>;
 
     /// What waits, asked of the queue now.
     async fn depth(&self) -> Result<Depth, Error>;

@@ -30,6 +30,7 @@ use crate::{telemetry, vod};
 mod acts;
 mod adoption;
 mod ending;
+mod foresight;
 mod newest;
 mod operator;
 

@@ -6,28 +6,16 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Result, Row, named_params};
 
-use crate::queue::{Depth, Failures, Message};
-
-/// A message that could not be handled, as it is kept for people to look at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
-    pub id: i64,
-    /// With its attempts and its first and last failure.
-    pub message: Message,
-    /// The [`Reason`](crate::error::Reason) as text.
-    pub reason: String,
-    pub published: Timestamp,
-    pub died: Timestamp,
-}
+use crate::queue::{DeadLetter, Depth, Failures, Message};
 
 const COLUMNS: &str =
-    "name, kind, body, attempts, deferrals, failing_since, first_error, last_error, trace";
+    "name, kind, body, attempts, deferrals, failing_since, first_error, last_error, trace, retried";
 
 pub(super) fn add(connection: &Connection, message: &Message, now: i64) -> Result<()> {
     let mut statement = connection.prepare_cached(&format!(
         "INSERT INTO message (due, delay, added, {COLUMNS})
          VALUES (:now, 0, :now, :name, :kind, :body, :attempts, :deferrals, :since, :first, :last,
-                 :trace)"
+                 :trace, :retried)"
     ))?;
     let failures = message.failures.as_ref();
     statement.execute(named_params! {
@@ -41,6 +29,7 @@ pub(super) fn add(connection: &Connection, message: &Message, now: i64) -> Resul
         ":first": failures.map(|failures| &failures.first),
         ":last": failures.map(|failures| &failures.last),
         ":trace": trace_text(message),
+        ":retried": message.retried,
     })?;
     Ok(())
 }
@@ -89,7 +78,7 @@ pub(super) fn put_back(
 ) -> Result<()> {
     let mut statement = connection.prepare_cached(
         "UPDATE message SET due = :due, delay = :delay, attempts = :attempts,
-           deferrals = :deferrals, failing_since = :since, first_error = :first, last_error = :last
+           deferrals = :deferrals, retried = :retried, failing_since = :since, first_error = :first, last_error = :last
          WHERE id = :id",
     )?;
     let failures = message.failures.as_ref();
@@ -99,6 +88,7 @@ pub(super) fn put_back(
         ":delay": delay,
         ":attempts": message.attempts,
         ":deferrals": message.deferrals,
+        ":retried": message.retried,
         ":since": failures.map(|failures| failures.since.as_millisecond()),
         ":first": failures.map(|failures| &failures.first),
         ":last": failures.map(|failures| &failures.last),
@@ -164,21 +154,49 @@ pub(super) fn depth(connection: &Connection, now: i64) -> Result<Depth> {
     })
 }
 
-/// The oldest dead letters first.
-pub(super) fn dead(connection: &Connection, limit: usize) -> Result<Vec<DeadLetter>> {
+/// Dead letters beyond this row, in order: at most `count`, and no more after `bytes` have been read.
+pub(super) fn dead(
+    connection: &Connection,
+    beyond: i64,
+    count: usize,
+    bytes: usize,
+) -> Result<Vec<(i64, DeadLetter)>> {
     let mut statement = connection.prepare_cached(&format!(
-        "SELECT id, reason, added, died, {COLUMNS} FROM dead ORDER BY id LIMIT ?1"
+        "SELECT id, reason, died, {COLUMNS} FROM dead WHERE id > ?1 ORDER BY id LIMIT ?2"
     ))?;
-    let rows = statement.query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-        Ok(DeadLetter {
-            id: row.get(0)?,
-            reason: row.get(1)?,
-            published: time(row.get(2)?),
-            died: time(row.get(3)?),
-            message: read(row, 4)?,
-        })
-    })?;
-    rows.collect()
+    let mut rows = statement.query((beyond, i64::try_from(count).unwrap_or(i64::MAX)))?;
+    let (mut found, mut size) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        let message = read(row, 3)?;
+        size += message.body.len();
+        let died = Some(time(row.get(2)?));
+        found.push((row.get(0)?, DeadLetter { message, reason: row.get(1)?, died }));
+        if size >= bytes {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+/// The last row of the dead letters.
+pub(super) fn last_dead(connection: &Connection) -> Result<i64> {
+    let last = "SELECT coalesce(max(id), 0) FROM dead";
+    connection.prepare_cached(last)?.query_row([], |row| row.get(0))
+}
+
+/// Takes a row out of the dead letters, and stores this message in its place if one is given. `false` if it is
+/// not there any more.
+pub(super) fn exhume(
+    connection: &Connection,
+    id: i64,
+    message: Option<&Message>,
+    now: i64,
+) -> Result<bool> {
+    let was_there = connection.prepare_cached("DELETE FROM dead WHERE id = ?1")?.execute([id])? > 0;
+    if let Some(message) = message.filter(|_| was_there) {
+        add(connection, message, now)?;
+    }
+    Ok(was_there)
 }
 
 fn read(row: &Row<'_>, first: usize) -> Result<Message> {
@@ -197,6 +215,7 @@ fn read(row: &Row<'_>, first: usize) -> Result<Message> {
         body: Bytes::from(row.get::<_, Vec<u8>>(first + 2)?),
         attempts: row.get(first + 3)?,
         deferrals: row.get(first + 4)?,
+        retried: row.get(first + 9)?,
         failures,
         trace: row.get::<_, Option<String>>(first + 8)?.and_then(|text| text.parse().ok()),
     })

@@ -2,16 +2,16 @@
 //! taken is known only in memory, so that it is free again when the process is gone, however it went.
 
 use std::collections::{HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{DeadLetter, Local, Trouble, messages, milliseconds, now};
+use super::{Local, Trouble, dead, messages, milliseconds, now};
 use crate::error::Reason;
-use crate::queue::{Delivery, Depth, Error, Health, Message, Queue, Settlement, Tag};
+use crate::queue::{DeadLetters, Delivery, Depth, Error, Health, Message, Queue, Settlement, Tag};
 
 /// How often the file is looked at: other processes publish into it, and delays end.
 const POLL: Duration = Duration::from_millis(200);
@@ -19,8 +19,8 @@ const POLL: Duration = Duration::from_millis(200);
 const CLOCK_STEP: i64 = 500;
 const CLOCK_CHECK: i64 = 60_000;
 /// Messages read at once, and bytes after which no more are read.
-const HANDFUL: usize = 32;
-const HANDFUL_BYTES: usize = 4 * 1024 * 1024;
+pub(super) const HANDFUL: usize = 32;
+pub(super) const HANDFUL_BYTES: usize = 4 * 1024 * 1024;
 
 const TAKE: &str = "taking a message from the file";
 const SETTLE: &str = "settling a message in the file";
@@ -89,17 +89,8 @@ impl Taken {
 }
 
 impl Local {
-    /// The oldest dead letters first.
-    pub async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, Error> {
-        let work = move |connection: &rusqlite::Connection| messages::dead(connection, limit);
-        self.database
-            .call(false, work, |_| ())
-            .await
-            .map_err(|trouble| Error::unavailable("listing dead letters in the file", trouble))
-    }
-
     /// Reads what is due into memory.
-    async fn take(&self, taken: &std::sync::Arc<Taken>) -> Result<(), Trouble> {
+    async fn take(&self, taken: &Arc<Taken>) -> Result<(), Trouble> {
         if taken.clock_is_suspect() {
             let work =
                 |connection: &rusqlite::Connection| messages::count_delays_again(connection, now());
@@ -204,6 +195,10 @@ impl Queue for Local {
         for (id, _) in std::mem::take(&mut inner.ready) {
             inner.ids.remove(&id);
         }
+    }
+
+    async fn dead_letters(&self) -> Result<Box<dyn DeadLetters>, Error> {
+        Ok(Box::new(dead::Walk::begin(Arc::clone(&self.database)).await?))
     }
 
     async fn depth(&self) -> Result<Depth, Error> {

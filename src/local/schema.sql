@@ -1,4 +1,4 @@
--- Version 3. Times are milliseconds since 1970 by the machine's clock unless said otherwise.
+-- Version 4. Times are milliseconds since 1970 by the machine's clock unless said otherwise.
 CREATE TABLE message (
   id INTEGER PRIMARY KEY AUTOINCREMENT,
   due INTEGER NOT NULL,
@@ -13,7 +13,8 @@ CREATE TABLE message (
   failing_since INTEGER,
   first_error TEXT,
   last_error TEXT,
-  trace TEXT
+  trace TEXT,
+  retried INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX message_due ON message (due, id);
 
@@ -30,7 +31,8 @@ CREATE TABLE dead (
   failing_since INTEGER,
   first_error TEXT,
   last_error TEXT,
-  trace TEXT
+  trace TEXT,
+  retried INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 
 -- See `ledger::entry`.

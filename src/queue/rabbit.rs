@@ -4,6 +4,7 @@
 //! duplicate, never a loss.
 
 mod connection;
+mod dead;
 mod intake;
 mod outlet;
 mod settings;
@@ -28,7 +29,7 @@ pub use self::settings::{Declare, QueueType, Settings};
 use self::status::Status;
 pub use self::wire::header;
 use self::wire::{Death, properties};
-use super::{Delivery, Depth, Error, Health, Message, Queue, Settlement, Tag};
+use super::{DeadLetters, Delivery, Depth, Error, Health, Message, Queue, Settlement, Tag};
 use crate::backoff::Backoff;
 use crate::error::Reason;
 
@@ -175,7 +176,8 @@ impl Queue for Rabbit {
     async fn bury(&self, message: Message, reason: Reason, error: &str) -> Result<(), Error> {
         let now = Timestamp::now();
         let message = message.after_failure(true, error, now);
-        let properties = properties(&message, Some(Death { reason: &reason, at: now }));
+        let properties =
+            properties(&message, Some(Death { reason: reason.as_str(), at: Some(now) }));
         let target = Target { exchange: "", key: &self.settings.dead_queue() };
         self.outlet.publish(target, properties, &message.body).await
     }
@@ -200,7 +202,7 @@ impl Queue for Rabbit {
             Settlement::Dead { reason, error } => {
                 let now = Timestamp::now();
                 let message = message.after_failure(true, &error, now);
-                let death = Death { reason: &reason, at: now };
+                let death = Death { reason: reason.as_str(), at: Some(now) };
                 let queue = self.settings.dead_queue();
                 self.replace(&queue, message, Some(death), tag, &held).await
             }
@@ -222,6 +224,11 @@ impl Queue for Rabbit {
 
     fn take_singly(&self, singly: bool) {
         self.intake.take_singly(singly);
+    }
+
+    async fn dead_letters(&self) -> Result<Box<dyn DeadLetters>, Error> {
+        let (settings, outlet) = (Arc::clone(&self.settings), Arc::clone(&self.outlet));
+        Ok(Box::new(dead::Walk::begin(settings, outlet).await?))
     }
 
     async fn depth(&self) -> Result<Depth, Error> {

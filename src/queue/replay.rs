@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt};
 use tokio::sync::{Notify, mpsc};
 
-use super::{Delivery, Depth, Error, Health, Message, Queue, Settlement, Tag};
+use super::{DeadLetters, Delivery, Depth, Error, Health, Message, Queue, Settlement, Tag};
 use crate::error::Reason;
 use crate::event;
 
@@ -100,6 +100,11 @@ impl Queue for Replay {
 
     async fn bury(&self, message: Message, _: Reason, _: &str) -> Result<(), Error> {
         self.publish(message).await
+    }
+
+    /// They are with [`Replay::dead`] instead: none outlives the process.
+    async fn dead_letters(&self) -> Result<Box<dyn DeadLetters>, Error> {
+        Err(Error::unavailable("walking through dead letters", "a file keeps none"))
     }
 
     async fn next(&self) -> Result<Option<Delivery>, Error> {

@@ -36,13 +36,8 @@ impl Worker {
         lease: &Lease,
     ) -> Result<(), Failure> {
         let video = &lease.key.video;
+        let Some(act) = self.find_out(video, course, act).await? else { return Ok(()) };
         match act {
-            Act::AskIntelligent => Box::pin(self.ask_intelligent(video, course)).await?,
-            Act::AskCurrent => course.current(self.current(video).await?),
-            Act::Inspect(wanted) => {
-                let findings = Box::pin(self.inspector.look(&wanted)).await;
-                course.pictures(&wanted, findings);
-            }
             Act::Write(cover) => match self.write(video, &cover, lease).await {
                 Ok(()) => course.written(),
                 Err(NotWritten { failure, certain }) => {
@@ -56,13 +51,32 @@ impl Worker {
                 let class = Class::Deferred { after: ECHO_AGAIN };
                 return Err(Failure::new(class, Reason::new("event.early"), why));
             }
-            Act::TryAgain(why) => return Err(self.inspector.blame(unseen(why))),
-            Act::AskJob(id) => course.job(Box::pin(self.job(video, id)).await?),
             Act::Submit(template) => Box::pin(self.submit(video, &template, course)).await?,
-            // `follow` does these.
-            Act::Remember | Act::Finish(_) => {}
+            // `follow` does these, and questions are answered.
+            _ => {}
         }
         Ok(())
+    }
+
+    /// Answers a question, and gives back what is none.
+    pub(super) async fn find_out(
+        &self,
+        video: &VideoId,
+        course: &mut Course<'_>,
+        act: Act,
+    ) -> Result<Option<Act>, Failure> {
+        match act {
+            Act::AskIntelligent => Box::pin(self.ask_intelligent(video, course)).await?,
+            Act::AskCurrent => course.current(self.current(video).await?),
+            Act::Inspect(wanted) => {
+                let findings = Box::pin(self.inspector.look(&wanted)).await;
+                course.pictures(&wanted, findings);
+            }
+            Act::AskJob(id) => course.job(Box::pin(self.job(video, id)).await?),
+            Act::TryAgain(why) => return Err(self.inspector.blame(unseen(why))),
+            effect => return Ok(Some(effect)),
+        }
+        Ok(None)
     }
 
     async fn ask_intelligent(

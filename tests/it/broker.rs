@@ -47,6 +47,7 @@ impl Letter {
             kind: self.header(header::EVENT_TYPE),
             attempts: count(header::ATTEMPTS).unwrap_or_default(),
             deferrals: count(header::DEFERRALS).unwrap_or_default(),
+            retried: count(header::RETRIED).unwrap_or_default(),
             failures: value(header::LAST_ERROR).map(|_| Failures {
                 since: self.header(header::FIRST_FAILED_AT).parse().unwrap(),
                 first: self.header(header::FIRST_ERROR),

@@ -19,7 +19,7 @@ use vod_cover::local::{Local, OpenError, Settings};
 use vod_cover::queue::{Delivery, Depth, Health, Message, Queue, Settlement};
 
 use crate::ledger_contract::{LONG, key, memory, owner, set};
-use crate::queue_contract::{Place, queue_contract, take};
+use crate::queue_contract::{Place, dead_letters, queue_contract, take};
 
 queue_contract!(sqlite, OnFile::default());
 
@@ -84,7 +84,7 @@ impl Place for OnFile {
     }
 
     async fn dead(&self) -> Vec<(Message, String)> {
-        let letters = self.opening().dead_letters(100).await.unwrap();
+        let letters = dead_letters(&*self.opening()).await;
         letters.into_iter().map(|letter| (letter.message, letter.reason)).collect()
     }
 
@@ -156,7 +156,7 @@ async fn a_delayed_message_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn a_dead_letter_tells_when_it_was_published_and_when_it_died() {
+async fn a_dead_letter_tells_when_it_died() {
     let place = OwnFile::new();
     let queue = place.open();
     publish(&queue, "a").await;
@@ -166,11 +166,10 @@ async fn a_dead_letter_tells_when_it_was_published_and_when_it_died() {
     let reason = Reason::new("event.not-json");
     settle(&queue, delivery, Settlement::Dead { reason, error: "last".to_owned() }).await;
 
-    let dead = queue.dead_letters(10).await.unwrap();
+    let dead = dead_letters(&*queue).await;
     let [letter] = &dead[..] else { panic!("{dead:?}") };
     let failures = letter.message.failures.as_ref().unwrap();
-    assert!(letter.published <= failures.since && failures.since <= letter.died);
-    assert_eq!(queue.dead_letters(0).await.unwrap(), []);
+    assert!(Some(failures.since) <= letter.died, "{letter:?}");
 }
 
 #[tokio::test]

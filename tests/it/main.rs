@@ -3,6 +3,7 @@
 mod backfill;
 mod broker;
 mod covers;
+mod dead;
 mod deploy;
 mod explain;
 mod faults;

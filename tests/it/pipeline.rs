@@ -10,6 +10,7 @@ use vod_cover::local::{Local, Settings};
 use vod_cover::pipeline::{Ending, Pipeline, Status};
 use vod_cover::queue::{Message, Queue};
 
+use crate::queue_contract::dead_letters;
 use crate::wait::eventually;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -75,7 +76,7 @@ async fn a_panic_is_one_dead_letter_and_no_more() {
         () = running => unreachable!("it runs until it is stopped"),
         () = eventually("all is handled", SOON, async || place.is_empty().await) => {}
     }
-    let dead = place.local.dead_letters(10).await.unwrap();
+    let dead = dead_letters(&*place.local).await;
     assert_eq!(dead.len(), 1);
     assert_eq!(dead[0].reason, "panic");
     assert!(format!("{:?}", dead[0]).contains("number seven"));
@@ -114,15 +115,8 @@ async fn a_handler_that_always_fails_ends_as_dead_letters_with_every_attempt_cou
         }) => {}
     }
     // Two retries after the first attempt, and none of the three is to blame for the others.
-    assert!(
-        place
-            .local
-            .dead_letters(10)
-            .await
-            .unwrap()
-            .iter()
-            .all(|letter| letter.message.attempts == 3)
-    );
+    let dead = dead_letters(&*place.local).await;
+    assert!(dead.iter().all(|letter| letter.message.attempts == 3), "{dead:?}");
 }
 
 #[tokio::test]

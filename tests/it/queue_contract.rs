@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::timeout;
 use vod_cover::error::Reason;
-use vod_cover::queue::{Delivery, Depth, Message, Queue, Settlement, Trace};
+use vod_cover::queue::{DeadLetter, Delivery, Depth, Fate, Message, Queue, Settlement, Trace};
 
 use crate::wait::{SOON, eventually};
 
@@ -45,6 +45,11 @@ macro_rules! queue_contract {
                 what_was_handed_out_can_be_settled_during_a_pause
                 dropping_next_loses_nothing
                 depth_tells_what_is_ready_delayed_and_dead
+                a_walk_through_the_dead_letters_leaves_them_as_they_are
+                a_dead_letter_that_is_tried_again_begins_anew_and_tells_that_it_was
+                a_dropped_dead_letter_is_gone_and_the_others_stay
+                a_walk_that_is_cut_off_keeps_what_it_had_not_settled
+                two_walks_at_once_settle_every_letter_once
             }
         }
     };
@@ -305,6 +310,130 @@ pub async fn depth_tells_what_is_ready_delayed_and_dead(place: &impl Place) {
     let expected = Depth { ready: 4, delayed: 1, dead: 1 };
     eventually("the depth is right", SOON, async || queue.depth().await.ok() == Some(expected))
         .await;
+}
+
+/// Buries messages with these bodies.
+async fn bury(queue: &Arc<dyn Queue>, bodies: &[&str]) {
+    for body in bodies {
+        let message = Message::new((*body).to_owned(), "SnapshotComplete", format!("id-{body}"));
+        queue.bury(message, Reason::new("test.no"), "no").await.unwrap();
+    }
+}
+
+/// All dead letters, oldest first.
+pub async fn dead_letters(queue: &dyn Queue) -> Vec<DeadLetter> {
+    let mut walk = queue.dead_letters().await.unwrap();
+    let mut letters = Vec::new();
+    while let Some(letter) = walk.next().await.unwrap() {
+        letters.push(letter);
+    }
+    walk.close().await.unwrap();
+    letters
+}
+
+/// Settles every dead letter like this, and says how many it was that did.
+async fn settle_all(queue: Arc<dyn Queue>, fate: Fate) -> usize {
+    let mut walk = queue.dead_letters().await.unwrap();
+    let mut settled = 0;
+    while walk.next().await.unwrap().is_some() {
+        settled += usize::from(walk.settle(fate).await.unwrap());
+    }
+    walk.close().await.unwrap();
+    settled
+}
+
+pub async fn a_walk_through_the_dead_letters_leaves_them_as_they_are(place: &impl Place) {
+    let queue = place.open().await;
+    bury(&queue, &["a", "b", "c"]).await;
+    let first = dead_letters(&*queue).await;
+    let [a, ..] = &first[..] else { panic!("{first:?}") };
+    assert_eq!((a.message.body.as_ref(), a.reason.as_str()), (&b"a"[..], "test.no"));
+    assert_eq!((a.message.id.as_str(), a.message.kind.as_str()), ("id-a", "SnapshotComplete"));
+    assert!(a.died.is_some());
+    // More often than RabbitMQ 4 delivers a message by default before it drops it.
+    for _ in 0..25 {
+        eventually("they are all back", SOON, async || {
+            queue.depth().await.is_ok_and(|depth| depth.dead == 3)
+        })
+        .await;
+        let mut again = dead_letters(&*queue).await;
+        again.sort_by(|a, b| a.message.body.cmp(&b.message.body));
+        assert_eq!(again, first);
+    }
+}
+
+pub async fn a_dead_letter_that_is_tried_again_begins_anew_and_tells_that_it_was(
+    place: &impl Place,
+) {
+    let queue = place.open().await;
+    let trace: Trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap();
+    let mut first = Message::new(&b"\xff\x00"[..], "SnapshotComplete", "id");
+    first.trace = Some(trace);
+    queue.publish(first.clone()).await.unwrap();
+    for times in 1..3 {
+        let delivery = take(&queue).await;
+        let settlement =
+            Settlement::Dead { reason: Reason::new("no"), error: "no luck".to_owned() };
+        queue.settle(delivery, settlement).await.unwrap();
+        assert_eq!(settle_all(Arc::clone(&queue), Fate::Retry).await, 1);
+        let delivery = take(&queue).await;
+        let failures = delivery.message.failures.clone();
+        assert_eq!(failures.as_ref().unwrap().first, "no luck");
+        assert_eq!(delivery.message, Message { retried: times, failures, ..first.clone() });
+        // As it was, so that it is taken again.
+        queue.settle(delivery, retry(false, "not yet")).await.unwrap();
+    }
+    assert_eq!(take(&queue).await.message.retried, 2);
+    assert_eq!(dead_letters(&*queue).await, []);
+}
+
+pub async fn a_dropped_dead_letter_is_gone_and_the_others_stay(place: &impl Place) {
+    let queue = place.open().await;
+    bury(&queue, &["a", "b", "c"]).await;
+    let mut walk = queue.dead_letters().await.unwrap();
+    while let Some(letter) = walk.next().await.unwrap() {
+        if letter.message.body == "b" {
+            assert!(walk.settle(Fate::Drop).await.unwrap());
+            assert!(!walk.settle(Fate::Drop).await.unwrap(), "it is settled");
+        }
+    }
+    walk.close().await.unwrap();
+    let bodies = || async {
+        let letters = dead_letters(&*queue).await;
+        letters.into_iter().map(|letter| letter.message.body).collect::<Vec<_>>()
+    };
+    eventually("two are left", SOON, async || bodies().await == ["a", "c"]).await;
+    assert_eq!(queue.depth().await.unwrap().ready, 0);
+}
+
+pub async fn a_walk_that_is_cut_off_keeps_what_it_had_not_settled(place: &impl Place) {
+    let queue = place.open().await;
+    bury(&queue, &["a", "b", "c", "d"]).await;
+    let mut walk = queue.dead_letters().await.unwrap();
+    walk.next().await.unwrap();
+    walk.next().await.unwrap();
+    assert!(walk.settle(Fate::Retry).await.unwrap());
+    walk.next().await.unwrap();
+    drop(walk);
+    eventually("the others are there", SOON, async || dead_letters(&*queue).await.len() == 3).await;
+    assert_eq!(take(&queue).await.message.body, "b");
+}
+
+pub async fn two_walks_at_once_settle_every_letter_once(place: &impl Place) {
+    let queue = place.open().await;
+    let bodies: Vec<String> = (0..100).map(|n| format!("event {n}")).collect();
+    bury(&queue, &bodies.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let walk = || tokio::spawn(settle_all(Arc::clone(&queue), Fate::Retry));
+    let (one, other) = (walk(), walk());
+    let settled = one.await.unwrap() + other.await.unwrap();
+    assert_eq!(settled, bodies.len());
+    let mut seen = BTreeSet::new();
+    for _ in &bodies {
+        let delivery = take(&queue).await;
+        assert!(seen.insert(text(&delivery)), "it came twice");
+        queue.settle(delivery, Settlement::Done).await.unwrap();
+    }
+    assert_eq!(queue.depth().await.unwrap(), Depth::default());
 }
 
 async fn publish(queue: &Arc<dyn Queue>, body: &str) {

@@ -40,6 +40,11 @@ pub fn open(settings: &Settings) -> Arc<dyn Queue> {
     Arc::new(Rabbit::connect(settings.clone(), CancellationToken::new()))
 }
 
+/// Declares everything, with nobody connected afterwards.
+pub async fn declared(settings: &Settings) {
+    vod_cover::queue::rabbit::declare(settings).await.unwrap();
+}
+
 /// A queue on the shared broker.
 struct OnRabbit {
     settings: Settings,

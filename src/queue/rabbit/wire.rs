@@ -8,8 +8,7 @@ use lapin::message::Delivery;
 use lapin::protocol::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
-use crate::error::Reason;
-use crate::queue::{Failures, Message, Trace};
+use crate::queue::{DeadLetter, Failures, Message, Trace};
 
 /// Names of our own headers. Those of failures are on every message that failed before, the last three
 /// on dead letters only.
@@ -18,6 +17,8 @@ pub mod header {
     pub const ATTEMPTS: &str = "x-vod-cover-attempts";
     /// Times it was put off without being to blame.
     pub const DEFERRALS: &str = "x-vod-cover-deferrals";
+    /// Times that people took it out of the dead letters to be tried again.
+    pub const RETRIED: &str = "x-vod-cover-retried";
     pub const FIRST_ERROR: &str = "x-vod-cover-first-error";
     pub const LAST_ERROR: &str = "x-vod-cover-last-error";
     /// RFC 3339.
@@ -36,8 +37,9 @@ pub mod header {
 
 /// What makes a message a dead letter.
 pub(super) struct Death<'a> {
-    pub reason: &'a Reason,
-    pub at: Timestamp,
+    /// Empty where nobody said.
+    pub reason: &'a str,
+    pub at: Option<Timestamp>,
 }
 
 /// A delivery as a message. What is missing, of another type, or of an absurd length reads as absent.
@@ -66,9 +68,36 @@ pub(super) fn message(delivery: &mut Delivery) -> Message {
         kind: cut(&kind, 255).to_owned(),
         attempts: count(header::ATTEMPTS).unwrap_or(0),
         deferrals: count(header::DEFERRALS).unwrap_or(0),
+        retried: count(header::RETRIED).unwrap_or(0),
         failures,
         trace: trace(delivery),
     }
+}
+
+/// A delivery of the dead queue. What RabbitMQ itself gave up, such as at the delivery limit, has no header of
+/// ours that says why.
+/// <https://www.rabbitmq.com/docs/dlx#effects>
+pub(super) fn dead_letter(delivery: &mut Delivery) -> DeadLetter {
+    let message = message(delivery);
+    let headers = delivery.properties.headers().as_ref().map(FieldTable::inner);
+    let given = |name| text(headers?.get(name)?);
+    let brokers = || Some(format!("rabbitmq.{}", given("x-first-death-reason")?));
+    let reason = given(header::REASON).or_else(brokers).unwrap_or_default();
+    let brokers = || {
+        let AMQPValue::FieldArray(deaths) = headers?.get("x-death")? else { return None };
+        let Some(AMQPValue::FieldTable(death)) = deaths.as_slice().first() else { return None };
+        let AMQPValue::Timestamp(at) = death.inner().get("time")? else { return None };
+        Timestamp::from_second(i64::try_from(*at).ok()?).ok()
+    };
+    let died = given(header::DEAD_AT).and_then(|at| at.parse().ok()).or_else(brokers);
+    DeadLetter { message, reason, died }
+}
+
+/// Deliveries before this one, as a quorum queue counts them; 0 on a classic queue, which does not.
+pub(super) fn deliveries(delivery: &Delivery) -> u32 {
+    let headers = delivery.properties.headers().as_ref();
+    let count = headers.and_then(|headers| number(headers.inner().get("x-delivery-count")?));
+    count.map_or(0, |count| count.clamp(0, i64::from(u32::MAX)) as u32)
 }
 
 /// The trace context of a delivery, if it has the form of one.
@@ -84,12 +113,16 @@ pub(super) fn properties(message: &Message, death: Option<Death<'_>>) -> BasicPr
         headers.insert(name.into(), value);
     };
     let long = |text: &str| AMQPValue::LongString(cut(text, Failures::MAX_TEXT).into());
-    let is_first = message.attempts == 0 && message.deferrals == 0 && death.is_none();
+    let is_first =
+        [message.attempts, message.deferrals, message.retried] == [0; 3] && death.is_none();
     // One that was never tried is known by its routing key.
     if !is_first {
         put(header::ATTEMPTS, AMQPValue::LongLongInt(message.attempts.into()));
         put(header::DEFERRALS, AMQPValue::LongLongInt(message.deferrals.into()));
         put(header::EVENT_TYPE, long(&message.kind));
+    }
+    if message.retried > 0 {
+        put(header::RETRIED, AMQPValue::LongLongInt(message.retried.into()));
     }
     if let Some(failures) = &message.failures {
         put(header::FIRST_ERROR, long(&failures.first));
@@ -100,8 +133,12 @@ pub(super) fn properties(message: &Message, death: Option<Death<'_>>) -> BasicPr
         put(header::TRACEPARENT, long(&trace.to_string()));
     }
     if let Some(death) = death {
-        put(header::REASON, long(death.reason.as_str()));
-        put(header::DEAD_AT, long(&death.at.to_string()));
+        if !death.reason.is_empty() {
+            put(header::REASON, long(death.reason));
+        }
+        if let Some(at) = death.at {
+            put(header::DEAD_AT, long(&at.to_string()));
+        }
         put(header::VERSION, long(env!("CARGO_PKG_VERSION")));
     }
     let properties = BasicProperties::default()
