@@ -21,7 +21,7 @@ use crate::ledger::redis::{self, RedisLedger};
 use crate::local::Local;
 use crate::pipeline::{Ending, Pipeline, Status};
 use crate::queue::{Health, Message, Queue};
-use crate::worker::{Newest, Worker};
+use crate::worker::{Newest, Observer, Worker};
 use crate::{fetch, sim, telemetry, vod};
 
 mod backfill;
@@ -104,6 +104,8 @@ struct Parts {
     /// See [`Worker`]; all workers of a process have them in common.
     suspect: Arc<tokio::sync::Mutex<()>>,
     unknown: Arc<AtomicU32>,
+    /// Told of every decision.
+    observer: Option<Observer>,
     /// The embedded file, if the ledger or the queue is in it.
     local: Option<Arc<Local>>,
 }
@@ -161,7 +163,7 @@ impl Parts {
         }
         let looking = RwLock::new(Looking::by(settings)?);
         let (suspect, unknown) = Default::default();
-        Ok(Self { ledger, vod, looking, suspect, unknown, local })
+        Ok(Self { ledger, vod, looking, suspect, unknown, observer: None, local })
     }
 
     fn looking(&self) -> Looking {
@@ -185,7 +187,7 @@ impl Parts {
             may_wait: true,
             lease: settings.ledger.lease,
             call: settings.vod.longest_call(),
-            observer: None,
+            observer: self.observer.clone(),
             suspect: Arc::clone(&self.suspect),
             unknown: Arc::clone(&self.unknown),
         })

@@ -18,6 +18,7 @@
 //! | [`fetch`] | pictures in, from allowed hosts and addresses only |
 //! | [`inspect`] | candidates looked at: fetched, decoded, ranked |
 //! | [`worker`] | one event, start to end; the operator's own choice |
+//! | [`story`] | everything that is known of one video |
 //! | [`backfill`] | videos whose event never came, walked to and handled like any other |
 //! | [`pipeline`] | take, bound, react, settle, pause, drain |
 //! | [`dead`] | dead letters, shown to people, tried again or dropped |
@@ -68,6 +69,7 @@ pub mod queue;
 pub mod sim;
 pub mod smq;
 pub mod sqlite;
+pub mod story;
 pub mod telemetry;
 pub mod tls;
 pub mod vod;

@@ -221,6 +221,11 @@ pub trait Queue: Send + Sync {
     /// What waits, asked of the queue now.
     async fn depth(&self) -> Result<Depth, Error>;
 
+    /// Messages that wait for another attempt, by the delay that each was given; the shortest first.
+    async fn delays(&self) -> Result<Vec<(Duration, u64)>, Error> {
+        Ok(Vec::new())
+    }
+
     /// Whether the queue can be used now, from what is known without asking.
     fn health(&self) -> Health;
 }

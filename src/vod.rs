@@ -132,6 +132,11 @@ impl Client {
         Self::of(settings.clone(), endpoint.clone(), http.clone(), credentials.clone(), quota)
     }
 
+    /// What there is of each operation's quota, and what this process takes of it.
+    pub fn quota_uses(&self) -> Vec<quota::Use> {
+        self.inner.quota.uses()
+    }
+
     pub fn endpoint(&self) -> &Url {
         &self.inner.endpoint
     }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use crate::cover::course::{Act, Course, End, Task};
 use crate::cover::policy::{NeedsFacts, Ownership, Policies};
 use crate::cover::select::settled;
-use crate::cover::{Memory, Outcome, Policy, Turn, Verdict};
+use crate::cover::{Evidence, Memory, Outcome, Policy, Turn, Verdict};
 use crate::error::{Class, Dependency, Failure, Reason, chain};
 use crate::event::{self, CoverChanged, Event, EventKey, Gone, Pulled, SnapshotsReady, VideoId};
 use crate::inspect::Inspector;
@@ -72,7 +72,7 @@ pub struct Worker {
     /// Whether late smart thumbnails may be waited for: whoever takes the events has to bring the
     /// messages back that take their place.
     pub may_wait: bool,
-    /// Told of every decision; used by the demo's table.
+    /// Told of every decision.
     pub observer: Option<Observer>,
     /// Held while a suspect is handled.
     pub suspect: Arc<tokio::sync::Mutex<()>>,
@@ -175,6 +175,7 @@ impl Worker {
         snapshots: Snapshots<'_>,
         message: Option<&Message>,
     ) -> Result<Done, Failure> {
+        let began = Instant::now();
         let Snapshots { ready, turn, attempts } = snapshots;
         let event = turn.map_or_else(|| ready.key.clone(), |turn| ready.key.look(turn));
         let key = Key { video: ready.video.clone(), event, cause: ready.cause(), at: ready.at };
@@ -198,11 +199,22 @@ impl Worker {
         let may_wait = self.may_wait && message.is_some();
         let task = Task::Choose { event: ready, policy, attempts, turn, may_wait };
         let course = Course::new(task, &key.event, key.at, held.memory);
-        let end = self.follow(course, held.lease).await?;
+        let (end, seen) = self.follow(course, held.lease).await?;
         let then = end.record.follow_up.and_then(follow);
-        let done = Done::of(&end, then);
-        self.report(&key, policy, end);
-        Ok(done)
+        if let Some(decision) = &end.decision {
+            self.report(&Report {
+                video: &key.video,
+                event: &key.event,
+                event_time: ready.at,
+                policy,
+                decision,
+                wrote: end.wrote,
+                candidates: &ready.candidates,
+                seen: &seen,
+                took: began.elapsed(),
+            });
+        }
+        Ok(Done::of(&end, then))
     }
 
     /// Asks VOD about the video only if some override needs it, and its cover is not settled anyway.
@@ -261,7 +273,7 @@ impl Worker {
             Claimed::Held(held) => held,
         };
         let course = Course::new(task, &key.event, at, held.memory);
-        let end = self.follow(course, held.lease).await?;
+        let (end, _) = self.follow(course, held.lease).await?;
         let video = &key.video;
         match &end.record.outcome {
             Outcome::Manual { cover, .. } if end.wrote => {
@@ -302,8 +314,12 @@ impl Worker {
     }
 
     /// Does what the course says, to its end. Whatever fails, what was announced stays on record, and the
-    /// next attempt looks at the cover before it writes.
-    async fn follow(&self, mut course: Course<'_>, mut lease: Lease) -> Result<End, Failure> {
+    /// next attempt looks at the cover before it writes. With what was found out.
+    async fn follow(
+        &self,
+        mut course: Course<'_>,
+        mut lease: Lease,
+    ) -> Result<(End, Evidence), Failure> {
         loop {
             match course.next(Timestamp::now()) {
                 Act::Remember => {
@@ -312,7 +328,7 @@ impl Worker {
                 }
                 Act::Finish(end) => {
                     self.ledger.complete(lease, &end.record, course.memory()).await?;
-                    return Ok(*end);
+                    return Ok((*end, course.into_evidence()));
                 }
                 act => {
                     if let Err(failure) = self.act(&mut course, act, &lease).await {
@@ -348,14 +364,13 @@ impl Worker {
         Some((next, wait.min(left)))
     }
 
-    fn report(&self, key: &Key, policy: &Policy, end: End) {
-        let (video, wrote) = (key.video.clone(), end.wrote);
-        let Some(decision) = end.decision else { return };
+    fn report(&self, report: &Report<'_>) {
+        let Report { video, decision, wrote, .. } = *report;
         let (trace, provisional) = (decision.trace.join("; "), decision.provisional);
         match &decision.verdict {
             Verdict::Set { cover, rule } | Verdict::IsSet { cover, rule } => {
                 telemetry::cover_set(rule.to_string());
-                let rules = &policy.version;
+                let rules = &report.policy.version;
                 debug!(video.id = %video, %rule, rules, %cover, wrote, provisional, trace, "cover set");
             }
             Verdict::Keep(why) => debug!(video.id = %video, %why, provisional, trace, "cover kept"),
@@ -363,8 +378,7 @@ impl Worker {
             Verdict::Wait => debug!(video.id = %video, trace, "waiting for a smart thumbnail"),
         }
         if let Some(observer) = &self.observer {
-            let (event, policy) = (key.event.clone(), policy.name.clone());
-            observer(&Report { video, event, policy, decision, wrote });
+            observer(report);
         }
     }
 }

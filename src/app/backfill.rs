@@ -41,7 +41,7 @@ pub(super) async fn backfill(settings: &Settings, asked: Backfill) -> anyhow::Re
     }
     let reports = Arc::new(Reports::default());
     let told = Arc::clone(&reports);
-    let observer: Observer = Box::new(move |report| told.keep(report));
+    let observer: Observer = Arc::new(move |report| told.keep(report));
     let worker = Worker { observer: Some(observer), ..parts.walker(settings)? };
     let mut walk = parts.walk(settings, worker.into(), filter, Some(bookmark));
     (walk.rate, walk.dry_run) = (asked.rate, asked.dry_run);
@@ -101,7 +101,7 @@ fn say(summary: &Summary, stopped: Option<&Stopped>, asked: &Backfill) {
 struct Reports(Mutex<HashMap<String, (String, String)>>);
 
 impl Reports {
-    fn keep(&self, report: &Report) {
+    fn keep(&self, report: &Report<'_>) {
         if let Verdict::Set { cover, rule } | Verdict::IsSet { cover, rule } =
             &report.decision.verdict
         {

@@ -20,7 +20,7 @@ use super::run::stop_on_signal;
 use super::{Parts, Tally, work};
 use crate::cli;
 use crate::config::Settings;
-use crate::cover::Verdict;
+use crate::cover::{Decision, Verdict};
 use crate::gateway::{Gateway, Store};
 use crate::local::Local;
 use crate::pipeline::Status;
@@ -28,7 +28,6 @@ use crate::queue::{Depth, Queue};
 use crate::sim::{self, Simulator};
 use crate::telemetry;
 use crate::vod::Environment;
-use crate::worker::Report;
 
 mod table;
 
@@ -130,8 +129,13 @@ struct World {
     status: Arc<Status>,
     tally: Arc<Tally>,
     /// What was decided for each video, the first time that it was.
-    reports: Arc<Mutex<BTreeMap<String, Report>>>,
+    decisions: Arc<Mutex<BTreeMap<String, Decided>>>,
     working: JoinHandle<()>,
+}
+
+struct Decided {
+    decision: Decision,
+    wrote: bool,
 }
 
 /// One video's line.
@@ -190,19 +194,20 @@ impl World {
         tokio::spawn(intake.serve(listener, stop.clone()));
 
         let (status, tally): (Arc<Status>, Arc<Tally>) = Default::default();
-        let reports: Arc<Mutex<BTreeMap<String, Report>>> = Arc::default();
-        let seen = Arc::clone(&reports);
+        let decisions: Arc<Mutex<BTreeMap<String, Decided>>> = Arc::default();
+        let seen = Arc::clone(&decisions);
         let mut worker = parts.worker(&settings)?;
-        worker.observer = Some(Box::new(move |report| {
-            let mut reports = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            reports.entry(report.video.to_string()).or_insert_with(|| report.clone());
+        worker.observer = Some(Arc::new(move |report| {
+            let mut decisions = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let decided = || Decided { decision: report.decision.clone(), wrote: report.wrote };
+            decisions.entry(report.video.to_string()).or_insert_with(decided);
         }));
         let (from, counts) = (Arc::<Local>::clone(&queue), Arc::clone(&tally));
         let (shown, stop) = (Arc::clone(&status), stop.clone());
         let working = tokio::spawn(async move {
             work(&settings, parts, worker.into(), from, counts, shown, stop).await;
         });
-        Ok(Self { sim, queue, status, tally, reports, working })
+        Ok(Self { sim, queue, status, tally, decisions, working })
     }
 
     /// Has the events posted, and waits until all of them are handled. Returns how many there were.
@@ -235,15 +240,15 @@ impl World {
         Ok(sent.unwrap_or(0))
     }
 
-    fn reports(&self) -> MutexGuard<'_, BTreeMap<String, Report>> {
-        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    fn decisions(&self) -> MutexGuard<'_, BTreeMap<String, Decided>> {
+        self.decisions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn covers_set(&self) -> usize {
-        let has_cover = |report: &&Report| {
-            matches!(report.decision.verdict, Verdict::Set { .. } | Verdict::IsSet { .. })
+        let has_cover = |decided: &&Decided| {
+            matches!(decided.decision.verdict, Verdict::Set { .. } | Verdict::IsSet { .. })
         };
-        self.reports().values().filter(has_cover).count()
+        self.decisions().values().filter(has_cover).count()
     }
 
     async fn summary(&self, events: usize, elapsed: Duration) -> anyhow::Result<Summary> {
@@ -263,9 +268,9 @@ impl World {
 
     /// One for each video, in the order of the account.
     fn rows(&self) -> Vec<Row> {
-        let reports = self.reports();
+        let decisions = self.decisions();
         let row = |video: String| {
-            let Some(Report { decision, wrote, .. }) = reports.get(&video) else {
+            let Some(Decided { decision, wrote }) = decisions.get(&video) else {
                 let (rule, cover) = ("-".to_owned(), "-".to_owned());
                 return Row { video, rule, cover, why: "no decision".to_owned() };
             };

@@ -124,6 +124,11 @@ impl<'a> Course<'a> {
         &self.memory
     }
 
+    /// What was found out.
+    pub fn into_evidence(self) -> Evidence {
+        self.seen
+    }
+
     pub fn next(&mut self, now: Timestamp) -> Act {
         match std::mem::replace(&mut self.stage, Stage::Deciding) {
             Stage::Deciding => match self.task {

@@ -154,6 +154,15 @@ pub(super) fn depth(connection: &Connection, now: i64) -> Result<Depth> {
     })
 }
 
+/// Messages that are not due, by the delay that each was given; the most frequent `count` delays.
+pub(super) fn delays(connection: &Connection, now: i64, count: u32) -> Result<Vec<(i64, u64)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT delay, count(*) FROM message WHERE due > ?1 GROUP BY delay ORDER BY 2 DESC LIMIT ?2",
+    )?;
+    let rows = statement.query_map((now, count), |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))?;
+    rows.map(|row| row.map(|(delay, count)| (delay, u64::try_from(count).unwrap_or(0)))).collect()
+}
+
 /// Dead letters beyond this row, in order: at most `count`, and no more after `bytes` have been read.
 pub(super) fn dead(
     connection: &Connection,

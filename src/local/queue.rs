@@ -22,6 +22,9 @@ const CLOCK_CHECK: i64 = 60_000;
 pub(super) const HANDFUL: usize = 32;
 pub(super) const HANDFUL_BYTES: usize = 4 * 1024 * 1024;
 
+/// Delays that are told apart.
+const DELAYS: u32 = 20;
+
 const TAKE: &str = "taking a message from the file";
 const SETTLE: &str = "settling a message in the file";
 
@@ -214,6 +217,19 @@ impl Queue for Local {
             depth.ready = depth.ready.saturating_sub(handed_out as u64);
         }
         Ok(depth)
+    }
+
+    async fn delays(&self) -> Result<Vec<(Duration, u64)>, Error> {
+        let work = |connection: &rusqlite::Connection| messages::delays(connection, now(), DELAYS);
+        let delays = self.database.call(false, work, |_| ()).await;
+        let delays = delays.map_err(|trouble| {
+            Error::unavailable("counting messages that wait in the file", trouble)
+        })?;
+        let length = |delay| Duration::from_millis(u64::try_from(delay).unwrap_or(0));
+        let mut delays: Vec<_> =
+            delays.into_iter().map(|(delay, count)| (length(delay), count)).collect();
+        delays.sort();
+        Ok(delays)
     }
 
     fn health(&self) -> Health {

@@ -240,6 +240,15 @@ impl Queue for Rabbit {
         depth.map_err(|trouble| Error::unavailable(STEP, trouble.explain(&self.settings)))
     }
 
+    async fn delays(&self) -> Result<Vec<(Duration, u64)>, Error> {
+        const STEP: &str = "asking RabbitMQ for the depth of the retry queues";
+        let Some(connection) = self.intake.connection() else {
+            return Err(Error::unavailable(STEP, "it is not connected"));
+        };
+        let delays = topology::delays(&connection, &self.settings).await;
+        delays.map_err(|trouble| Error::unavailable(STEP, trouble.explain(&self.settings)))
+    }
+
     fn health(&self) -> Health {
         self.status.health()
     }

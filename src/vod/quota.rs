@@ -5,6 +5,7 @@
 //! Documentation: <https://www.alibabacloud.com/help/en/vod/developer-reference/qps-limits>
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -44,6 +45,8 @@ struct Budget {
     limits: [f64; Operation::COUNT],
     paces: Option<Paces>,
     lanes: Mutex<Lanes>,
+    /// Turns that were taken by this process.
+    taken: [AtomicU64; Operation::COUNT],
     fleet: Option<Fleet>,
 }
 
@@ -55,6 +58,31 @@ struct Lanes {
     walks: [Lane; Operation::COUNT],
 }
 
+/// One operation's quota.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Use {
+    pub operation: Operation,
+    /// Calls for which this process has taken a turn since it began.
+    pub taken: u64,
+    /// Calls a second that the account may make.
+    pub account: f64,
+    /// Calls a second that all of us may make now: the share, less after throttling. `None`: not paced.
+    pub ours: Option<f64>,
+    /// How long nobody gets a turn, after a throttling answer.
+    pub held: Option<Duration>,
+}
+
+impl Budget {
+    fn new(limits: [f64; Operation::COUNT], paces: Option<Paces>, fleet: Option<Fleet>) -> Self {
+        let (lanes, taken) = Default::default();
+        Self { limits, paces, lanes, taken, fleet }
+    }
+
+    fn count(&self, operation: Operation) {
+        self.taken[operation as usize].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
 impl Quota {
     /// `share` is above 0 and at most 1. Without, calls are not paced, and only [`Quota::hold`] delays
     /// them. `limits` has the account's calls a second, above 0, by name, where they are not as documented.
@@ -64,7 +92,7 @@ impl Quota {
             other.map_or_else(|| operation.account_limit(), |(_, limit)| *limit)
         });
         let paces = share.map(|share| limits.map(|limit| Pace::new(limit * share)));
-        let budget = Budget { limits, paces, lanes: Mutex::default(), fleet: None };
+        let budget = Budget::new(limits, paces, None);
         Self { budget: Arc::new(budget), walk: None }
     }
 
@@ -72,7 +100,7 @@ impl Quota {
     /// far. Calls that are not paced stay so.
     pub fn in_fleet(&self, fleet: Fleet) -> Self {
         let Budget { limits, paces, .. } = *self.budget;
-        let budget = Budget { limits, paces, lanes: Mutex::default(), fleet: Some(fleet) };
+        let budget = Budget::new(limits, paces, Some(fleet));
         Self { budget: Arc::new(budget), walk: self.walk }
     }
 
@@ -83,6 +111,23 @@ impl Quota {
         let paces = self.budget.limits.map(|limit| Pace::new(limit * share));
         let walk = self.budget.paces.is_some().then_some(paces);
         Self { budget: Arc::clone(&self.budget), walk }
+    }
+
+    /// What there is of each operation's quota, and what this process takes of it.
+    pub fn uses(&self) -> Vec<Use> {
+        let now = Instant::now();
+        let lanes = self.lanes();
+        let of = |operation: Operation| {
+            let (index, budget) = (operation as usize, &*self.budget);
+            Use {
+                operation,
+                taken: budget.taken[index].load(Ordering::Relaxed),
+                account: budget.limits[index],
+                ours: budget.paces.map(|paces| paces[index].rate() * lanes.all[index].part(now)),
+                held: lanes.all[index].held(now),
+            }
+        };
+        Operation::ALL.map(of).into()
     }
 
     /// Waits for a turn, at most [`LONGEST_WAIT`]; an error says how long it would have been, and takes
@@ -103,6 +148,14 @@ impl Quota {
 
     /// Takes a turn if one is there this moment. In a fleet that may take a question to Redis.
     pub async fn now(&self, operation: Operation) -> bool {
+        let is_there = self.is_there_now(operation).await;
+        if is_there {
+            self.budget.count(operation);
+        }
+        is_there
+    }
+
+    async fn is_there_now(&self, operation: Operation) -> bool {
         if let Some((fleet, paces)) = self.fleet() {
             let asked = asked(operation, paces);
             let taken = match &self.walk {
@@ -154,12 +207,16 @@ impl Quota {
                 None => Box::pin(fleet.first(&all.collect::<Vec<_>>(), until)).await,
             };
             match turn {
-                Ok(operation) => return Ok(operation),
+                Ok(operation) => {
+                    self.budget.count(operation);
+                    return Ok(operation);
+                }
                 Err(Refusal::Late(after)) => return Err(after),
                 Err(Refusal::Away) => {}
             }
         }
-        self.first_here(operations, until).await
+        let turn = self.first_here(operations, until).await;
+        turn.inspect(|operation| self.budget.count(*operation))
     }
 
     /// The same without asking anybody.

@@ -1,24 +1,34 @@
 //! How the handling of an event ends, for metrics, for the pipeline and for people.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::cover::course::End;
-use crate::cover::{Decision, Outcome, Verdict, Why};
+use crate::cover::{Candidate, Decision, Evidence, Outcome, Policy, Verdict, Why};
 use crate::event::{EventKey, VideoId};
 use crate::queue::Message;
 
 /// Called with every decision that was carried out.
-pub type Observer = Box<dyn Fn(&Report) + Send + Sync>;
+pub type Observer = Arc<dyn Fn(&Report<'_>) + Send + Sync>;
 
 /// How an event ended, for people.
-#[derive(Debug, Clone)]
-pub struct Report {
-    pub video: VideoId,
-    pub event: EventKey,
-    pub policy: String,
-    pub decision: Decision,
+#[derive(Debug, Clone, Copy)]
+pub struct Report<'a> {
+    pub video: &'a VideoId,
+    pub event: &'a EventKey,
+    pub event_time: Option<Timestamp>,
+    pub policy: &'a Policy,
+    pub decision: &'a Decision,
     /// Whether UpdateVideoInfo was called.
     pub wrote: bool,
+    /// What the event offered.
+    pub candidates: &'a [Candidate],
+    /// What was found out.
+    pub seen: &'a Evidence,
+    /// From the claim to the record.
+    pub took: Duration,
 }
 
 /// How handling ended well, and what has to follow.

@@ -94,12 +94,24 @@ pub(super) async fn depth(connection: &Connection, settings: &Settings) -> Resul
     let channel = within(limit, "opening a channel", connection.create_channel()).await?;
     let (ready, _) = inspect(&channel, &settings.queue, limit).await?;
     let (dead, _) = inspect(&channel, &settings.dead_queue(), limit).await?;
-    let mut delayed = 0;
+    leave(channel, limit).await;
+    let delayed = delays(connection, settings).await?.into_iter().map(|(_, count)| count).sum();
+    Ok(Depth { ready, delayed, dead })
+}
+
+/// How many messages wait in each retry queue.
+pub(super) async fn delays(
+    connection: &Connection,
+    settings: &Settings,
+) -> Result<Vec<(Duration, u64)>, Trouble> {
+    let limit = settings.confirm_timeout;
+    let channel = within(limit, "opening a channel", connection.create_channel()).await?;
+    let mut delays = Vec::new();
     for tier in &settings.retry_tiers {
-        delayed += inspect(&channel, &settings.retry_queue(*tier), limit).await?.0;
+        delays.push((*tier, inspect(&channel, &settings.retry_queue(*tier), limit).await?.0));
     }
     leave(channel, limit).await;
-    Ok(Depth { ready, delayed, dead })
+    Ok(delays)
 }
 
 /// The ready messages and the consumers of one queue. A queue that is missing costs the channel.

@@ -36,6 +36,11 @@ impl Pace {
         Self { interval: Duration::from_micros(micros.min(LONGEST_INTERVAL * 1e6).ceil() as u64) }
     }
 
+    /// In calls a second.
+    pub fn rate(self) -> f64 {
+        (1.0 + SLACK.as_secs_f64()) / self.interval.as_secs_f64()
+    }
+
     /// With this part of the rate, above 0.
     pub fn slowed(self, part: f64) -> Self {
         Self { interval: self.interval.mul_f64(1.0 / part) }
@@ -87,8 +92,13 @@ impl Lane {
         now.max(self.held.unwrap_or(now))
     }
 
+    /// How long no turn comes, after a throttling answer.
+    pub fn held(&self, now: Instant) -> Option<Duration> {
+        self.held?.checked_duration_since(now).filter(|left| !left.is_zero())
+    }
+
     /// Which part of the pace is used.
-    fn part(&self, now: Instant) -> f64 {
+    pub fn part(&self, now: Instant) -> f64 {
         self.shrunk.map_or(1.0, |(at, part)| {
             let grown = now.saturating_duration_since(at).as_secs_f64() / GROWTH.as_secs_f64();
             (part + grown).min(1.0)
