@@ -70,6 +70,7 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
         || error.is::<fetch::SettingsError>()
         || error.is::<redis::BadSettings>()
         || error.is::<crate::gateway::Error>()
+        || error.is::<crate::ops::page::BadToken>()
         || error.is::<sim::BadFault>();
     if configuration { 2 } else { 1 }
 }

@@ -100,6 +100,7 @@ pub struct Pipeline {
 #[serde(deny_unknown_fields)]
 pub struct Ops {
     pub listen: SocketAddr,
+    pub token_file: PathBuf,
 }
 
 #[derive(Debug, Deserialize)]

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::time::{MissedTickBehavior, interval};
 use tracing::info;
 
@@ -25,6 +26,8 @@ pub struct Filter {
     pub keys: Vec<String>,
     /// The reason, or its beginning up to a dot: `vod` is every reason that begins with `vod.`.
     pub reason: Option<String>,
+    /// Exactly this reason.
+    pub group: Option<String>,
     pub video: Option<VideoId>,
     /// Dead for longer than this. One whose time is not known is neither old nor new.
     pub older_than: Option<Duration>,
@@ -45,6 +48,7 @@ impl Filter {
             None => false,
         };
         self.reason.as_ref().is_none_or(begins)
+            && self.group.as_ref().is_none_or(|group| *group == letter.reason)
             && self.older_than.is_none_or(|bound| age().is_some_and(|age| age >= bound))
             && self.newer_than.is_none_or(|bound| age().is_some_and(|age| age < bound))
             && self.video.as_ref().is_none_or(|video| video_of(letter).as_ref() == Some(video))
@@ -82,6 +86,22 @@ impl From<&DeadLetter> for Brief {
             retried: message.retried,
             error: message.failures.as_ref().map(|failures| failures.last.clone()),
         }
+    }
+}
+
+impl DeadLetter {
+    /// All of it, for people, with its event as an object, or as text if it is none.
+    pub fn whole(&self) -> Value {
+        let message = &self.message;
+        let event = serde_json::from_slice(&message.body)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&message.body).into_owned()));
+        let failures = message.failures.as_ref();
+        json!({
+            "letter": Brief::from(self), "message_id": message.id, "deferrals": message.deferrals,
+            "failing_since": failures.map(|failures| failures.since),
+            "first_error": failures.map(|failures| &failures.first),
+            "trace": message.trace.map(|trace| trace.to_string()), "event": event,
+        })
     }
 }
 

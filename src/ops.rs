@@ -1,4 +1,4 @@
-//! The ops port: `/livez`, `/readyz` with every dependency by name, `/metrics`. Read-only.
+//! The ops port: `/livez`, `/readyz` with every dependency by name, `/metrics`, and the [`page`] for people.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::queue::{Health, Queue};
 use crate::telemetry;
 
 mod gateway;
+pub mod page;
 
 pub use gateway::{Storing, gateway};
 

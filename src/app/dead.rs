@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use jiff::Timestamp;
 use jiff::fmt::friendly::{Designator, SpanPrinter};
 use jiff::{SpanRound, Unit};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use super::{Parts, load};
@@ -18,7 +18,7 @@ use crate::config::{QueueKind, Settings};
 use crate::dead::{self, Brief, Deed, Filter, Listing};
 use crate::local::Local;
 use crate::queue::rabbit::Rabbit;
-use crate::queue::{DeadLetter, Fate, Queue};
+use crate::queue::{Fate, Queue};
 use crate::vod::Environment;
 
 /// Letters whose future is looked into, without `--limit`: each may cost calls to VOD.
@@ -87,7 +87,7 @@ impl Opened {
 impl From<Which> for Filter {
     fn from(which: Which) -> Self {
         let Which { reason, video, older_than, newer_than } = which;
-        Self { keys: Vec::new(), reason, video, older_than, newer_than }
+        Self { reason, video, older_than, newer_than, ..Self::default() }
     }
 }
 
@@ -105,8 +105,8 @@ async fn show(queue: &dyn Queue, keys: Vec<String>, as_json: bool) -> anyhow::Re
     let found = dead::find(queue, &filter, usize::MAX).await?;
     for letter in &found {
         match as_json {
-            true => println!("{}", whole(letter)),
-            false => println!("{:#}\n", whole(letter)),
+            true => println!("{}", letter.whole()),
+            false => println!("{:#}\n", letter.whole()),
         }
     }
     let missing = |key: &&String| !found.iter().any(|letter| letter.key() == **key);
@@ -114,20 +114,6 @@ async fn show(queue: &dyn Queue, keys: Vec<String>, as_json: bool) -> anyhow::Re
         eprintln!("there is no dead letter {key} (or somebody else looks at it now)");
     }
     Ok(if keys.iter().any(|key| missing(&key)) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
-}
-
-/// With its event as an object, or as text if it is none.
-fn whole(letter: &DeadLetter) -> Value {
-    let message = &letter.message;
-    let event = serde_json::from_slice(&message.body)
-        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&message.body).into_owned()));
-    let failures = message.failures.as_ref();
-    json!({
-        "letter": Brief::from(letter), "message_id": message.id, "deferrals": message.deferrals,
-        "failing_since": failures.map(|failures| failures.since),
-        "first_error": failures.map(|failures| &failures.first),
-        "trace": message.trace.map(|trace| trace.to_string()), "event": event,
-    })
 }
 
 async fn settle(

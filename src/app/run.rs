@@ -21,6 +21,7 @@ use crate::config::{LedgerKind, QueueKind, Settings};
 use crate::error::chain;
 use crate::gateway::{Consumers, Gateway, Store};
 use crate::local::Local;
+use crate::ops::page::{self, Access, BadToken, Recent, Site};
 use crate::ops::{self, Watched};
 use crate::pipeline::Status;
 use crate::queue::Queue;
@@ -44,7 +45,12 @@ pub(super) async fn run(configured: Configured) -> anyhow::Result<ExitCode> {
     // The queue outlives `stop`: running events still have to be settled.
     let close = CancellationToken::new();
     let embedded = settings.queue.kind == QueueKind::Embedded;
-    let parts = Arc::new(Parts::open(settings, Environment::of_process(), embedded)?);
+    let access = access(settings)?;
+    let recent = Recent::default();
+    let mut parts = Parts::open(settings, Environment::of_process(), embedded)?;
+    let told = recent.clone();
+    parts.observer = Some(Arc::new(move |report| told.add(report)));
+    let parts = Arc::new(parts);
     let rabbit = match settings.queue.kind {
         QueueKind::Rabbitmq => {
             Some(Arc::new(Rabbit::connect(settings.queue.rabbitmq.clone(), close.clone())))
@@ -69,7 +75,17 @@ pub(super) async fn run(configured: Configured) -> anyhow::Result<ExitCode> {
         metrics,
     });
     let ops = bind("ops.listen", settings.ops.listen).await?;
-    let mut serving = vec![serve(ops, ops::router(watched), &close)];
+    let site = Site::new(
+        Arc::clone(&queue),
+        Arc::clone(&parts.ledger),
+        parts.vod.clone(),
+        worker.clone(),
+        Arc::clone(&status),
+        recent,
+        access,
+    );
+    let router = ops::router(watched).merge(page::router(Arc::new(site)));
+    let mut serving = vec![serve(ops, router, &close)];
     if embedded {
         let key = std::env::var("VOD_CALLBACK_KEY").ok();
         let store = Store::straight(Arc::clone(&queue));
@@ -109,6 +125,11 @@ pub(super) async fn run(configured: Configured) -> anyhow::Result<ExitCode> {
     }
     info!("stopped");
     Ok(ExitCode::SUCCESS)
+}
+
+fn access(settings: &Settings) -> Result<Access, BadToken> {
+    let given = std::env::var("VOD_COVER_OPS_TOKEN").ok().map(Into::into);
+    Access::new(given, &settings.ops.token_file, settings.ops.listen.ip())
 }
 
 /// A wrong key is better said at the start than at the first event. It pauses nothing: events do that.

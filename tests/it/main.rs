@@ -2,6 +2,7 @@
 
 mod backfill;
 mod broker;
+mod browser;
 mod covers;
 mod dead;
 mod deploy;
@@ -14,6 +15,7 @@ mod ledger_contract;
 mod local;
 mod looking;
 mod ownership;
+mod page;
 mod pick;
 mod pipeline;
 mod policy;
