@@ -328,7 +328,7 @@ impl Worker {
                 }
                 Act::Finish(end) => {
                     self.ledger.complete(lease, &end.record, course.memory()).await?;
-                    return Ok((*end, course.into_evidence()));
+                    return Ok((*end, course.seen));
                 }
                 act => {
                     if let Err(failure) = self.act(&mut course, act, &lease).await {

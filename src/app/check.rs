@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::run::access;
 use super::{Configured, environment, fetcher};
 use crate::config::{self, LedgerKind, QueueKind, Settings};
 use crate::error::chain;
@@ -40,6 +41,7 @@ pub(super) async fn check(configured: &Configured) -> anyhow::Result<ExitCode> {
     smq(&settings, &mut report).await;
     account(&settings, &mut report).await;
     report.line("pictures", Ok(pictures(&settings.fetch)));
+    report.line("page", page(&settings));
     println!();
     match report.failed {
         0 => println!("All is well."),
@@ -59,6 +61,16 @@ fn times(settings: &Settings) -> String {
         settings.retries_end(),
         settings.keep()
     )
+}
+
+fn page(settings: &Settings) -> Result<String, String> {
+    let has_token = access(settings).map_err(|error| chain(&error))?.has_token();
+    Ok(match (has_token, settings.ops.listen.ip().is_loopback()) {
+        (true, _) => "changes things for whoever has the token",
+        (false, true) => "seen on loopback, changes nothing: there is no token",
+        (false, false) => "shown to nobody: ops.listen is not on loopback, and there is no token",
+    }
+    .to_owned())
 }
 
 /// Where they are fetched from, and how they are signed.

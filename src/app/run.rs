@@ -127,7 +127,7 @@ pub(super) async fn run(configured: Configured) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn access(settings: &Settings) -> Result<Access, BadToken> {
+pub(super) fn access(settings: &Settings) -> Result<Access, BadToken> {
     let given = std::env::var("VOD_COVER_OPS_TOKEN").ok().map(Into::into);
     Access::new(given, &settings.ops.token_file, settings.ops.listen.ip())
 }

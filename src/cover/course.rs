@@ -89,7 +89,8 @@ pub struct Course<'a> {
     key: &'a EventKey,
     at: Option<Timestamp>,
     memory: Memory,
-    seen: Evidence,
+    /// What was found out so far.
+    pub seen: Evidence,
     /// Until when a smart thumbnail may come; known from the first step on.
     deadline: Option<Timestamp>,
     stage: Stage,
@@ -122,11 +123,6 @@ impl<'a> Course<'a> {
 
     pub fn memory(&self) -> &Memory {
         &self.memory
-    }
-
-    /// What was found out.
-    pub fn into_evidence(self) -> Evidence {
-        self.seen
     }
 
     pub fn next(&mut self, now: Timestamp) -> Act {
