@@ -45,6 +45,8 @@ pub enum Dependency {
 }
 
 impl Dependency {
+    pub const ALL: [Self; 4] = [Self::Vod, Self::Ledger, Self::Queue, Self::Pictures];
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Vod => "vod",

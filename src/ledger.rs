@@ -18,6 +18,7 @@ use uuid::Uuid;
 use crate::cover::{Memory, Record, Turn};
 use crate::error::{Class, Dependency, Failure, Reason};
 use crate::event::{EventKey, VideoId};
+use crate::telemetry;
 
 pub(crate) mod entry;
 pub mod redis;
@@ -140,6 +141,9 @@ impl Error {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
+        if matches!(error, Error::LeaseLost { .. }) {
+            telemetry::lease("lost");
+        }
         let (class, code, outage) = match &error {
             Error::Unavailable { .. } => (Class::Transient, "ledger.unavailable", true),
             Error::Refused { .. } => (Class::Misconfigured, "ledger.refused", true),

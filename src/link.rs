@@ -15,6 +15,8 @@ use address::{Address, Connection};
 
 pub use settings::{BadSettings, Settings};
 
+use crate::telemetry;
+
 pub(crate) struct Link {
     address: Address,
     /// Longest wait for an answer.
@@ -139,6 +141,7 @@ impl Link {
                 Ok((state.generation, connection))
             }
             Err(error) => {
+                telemetry::reconnects("redis");
                 state.failed = Some((Instant::now(), error.clone()));
                 Err(error)
             }
@@ -149,6 +152,7 @@ impl Link {
         let mut state = self.state.lock().await;
         if state.generation == generation && state.connection.take().is_some() {
             tracing::warn!("connection to redis given up; opening another");
+            telemetry::reconnects("redis");
         }
     }
 }

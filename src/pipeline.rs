@@ -238,7 +238,7 @@ impl Pipeline {
     }
 
     fn show(&self, gate: &Gate, in_flight: usize, draining: bool) {
-        telemetry::pipeline(in_flight, gate.pause().is_some());
+        telemetry::pipeline(in_flight, gate.pause().map(|pause| pause.dependency));
         self.status.set(Snapshot { in_flight, pause: gate.pause().cloned(), draining });
     }
 }

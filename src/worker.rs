@@ -177,6 +177,7 @@ impl Worker {
     ) -> Result<Done, Failure> {
         let began = Instant::now();
         let Snapshots { ready, turn, attempts } = snapshots;
+        telemetry::taken(ready.at.filter(|_| message.is_some()));
         let event = turn.map_or_else(|| ready.key.clone(), |turn| ready.key.look(turn));
         let key = Key { video: ready.video.clone(), event, cause: ready.cause(), at: ready.at };
         let follow = |turn| self.follow_up(message?, turn);
@@ -293,11 +294,21 @@ impl Worker {
         // One owner for each delivery: a broker may deliver a message again while it is handled.
         let owner = Owner::another();
         let (lease, memory, starts) = match self.ledger.claim(key, owner, self.lease).await? {
-            Claim::Done(follow_up) => return Ok(Claimed::Before(follow_up)),
-            Claim::Outdated => return Ok(Claimed::Before(None)),
-            Claim::Busy { retry_after } => return Err(busy(&key.video, retry_after)),
+            Claim::Done(follow_up) => {
+                telemetry::lease("done");
+                return Ok(Claimed::Before(follow_up));
+            }
+            Claim::Outdated => {
+                telemetry::lease("outdated");
+                return Ok(Claimed::Before(None));
+            }
+            Claim::Busy { retry_after } => {
+                telemetry::lease("busy");
+                return Err(busy(&key.video, retry_after));
+            }
             Claim::Acquired { lease, memory, starts } => (lease, memory, starts),
         };
+        telemetry::lease("acquired");
         if starts > STARTS_BEFORE_BLAME {
             self.release(lease, None).await;
             return Err(crashes(starts));
@@ -370,6 +381,9 @@ impl Worker {
         match &decision.verdict {
             Verdict::Set { cover, rule } | Verdict::IsSet { cover, rule } => {
                 telemetry::cover_set(rule.to_string());
+                if let Some(at) = report.event_time.filter(|_| wrote) {
+                    telemetry::cover_written(Timestamp::now().duration_since(at));
+                }
                 let rules = &report.policy.version;
                 debug!(video.id = %video, %rule, rules, %cover, wrote, provisional, trace, "cover set");
             }

@@ -14,6 +14,7 @@ use tracing::{error, info, warn};
 
 use super::{Parts, environment};
 use crate::config::{self, Settings};
+use crate::telemetry;
 use crate::worker::Worker;
 
 /// How often the file is looked at. Its content says more than its time: a ConfigMap replaces what a link points
@@ -31,6 +32,8 @@ pub(super) struct Source {
 pub(super) struct Following {
     pub parts: Arc<Parts>,
     pub worker: watch::Sender<Arc<Worker>>,
+    /// The version of the rules that decide now.
+    pub rules: String,
     /// Of walks inside `run`.
     pub walker: watch::Sender<Arc<Worker>>,
 }
@@ -62,7 +65,7 @@ impl Source {
 }
 
 impl Following {
-    pub async fn run(self, mut source: Source, stop: CancellationToken) {
+    pub async fn run(mut self, mut source: Source, stop: CancellationToken) {
         let fixed = |source: &Source| config::fixed(source.file.as_deref(), &environment()).ok();
         let mut others = fixed(&source);
         while stop.run_until_cancelled(source.changed()).await.is_some() {
@@ -74,6 +77,8 @@ impl Following {
                 }
             };
             info!(rules = settings.version, "rules and limits were read again");
+            telemetry::rules(&settings.version, Some(&self.rules));
+            self.rules = settings.version;
             let now = fixed(&source);
             if now != others {
                 warn!("other settings have changed as well: they take effect at the next start");

@@ -65,7 +65,13 @@ pub(super) async fn run(configured: Configured) -> anyhow::Result<ExitCode> {
     };
     let (live, worker) = Newest::replaceable(parts.worker(settings)?);
     let (walking, walker) = Newest::replaceable(parts.walker(settings)?);
-    let following = Following { parts: Arc::clone(&parts), worker: live, walker: walking };
+    let following = Following {
+        parts: Arc::clone(&parts),
+        worker: live,
+        walker: walking,
+        rules: settings.version.clone(),
+    };
+    telemetry::rules(&settings.version, None);
     tokio::spawn(following.run(source, stop.clone()));
     let status = Arc::new(Status::default());
     let watched = Arc::new(Watched {

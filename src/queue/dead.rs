@@ -42,6 +42,16 @@ pub enum Fate {
     Drop,
 }
 
+impl Fate {
+    /// A metric label.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Drop => "drop",
+        }
+    }
+}
+
 /// One walk through the dead letters, oldest first, which ends with those that there were at its beginning.
 /// Dropping it keeps what was not settled.
 #[async_trait]

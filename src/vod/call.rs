@@ -15,6 +15,7 @@ use super::error::{Break, THROTTLED};
 use super::quota::LONGEST_WAIT;
 use super::{Error, Inner, Operation, Parameters, http, wire};
 use crate::error::Class;
+use crate::telemetry;
 use crate::vod::credentials::Credential;
 
 /// Waits between attempts start about here and double.
@@ -80,9 +81,13 @@ async fn attempts<T: DeserializeOwned>(
         let started = Instant::now();
         let result = attempt(inner, operation, parameters, &credential).await;
         let error = match result {
-            Ok(reply) => return Ok(reply),
+            Ok(reply) => {
+                telemetry::api_call(name, None, started.elapsed());
+                return Ok(reply);
+            }
             Err(error) => error,
         };
+        telemetry::api_call(name, Some(error.reason().as_str()), started.elapsed());
         tracing::debug!(
             operation = name,
             reason = %error.reason(),

@@ -195,7 +195,19 @@ impl Quota {
     }
 
     async fn first(&self, operations: &[Operation]) -> Result<Operation, Duration> {
-        let until = Instant::now() + LONGEST_WAIT;
+        let began = Instant::now();
+        let turn = self.first_turn(operations, began + LONGEST_WAIT).await;
+        turn.inspect(|operation| {
+            self.budget.count(*operation);
+            telemetry::quota_wait(operation.name(), began.elapsed());
+        })
+    }
+
+    async fn first_turn(
+        &self,
+        operations: &[Operation],
+        until: Instant,
+    ) -> Result<Operation, Duration> {
         if let Some((fleet, paces)) = self.fleet() {
             let all = operations.iter().map(|operation| asked(*operation, paces));
             let turn = match &self.walk {
@@ -207,16 +219,12 @@ impl Quota {
                 None => Box::pin(fleet.first(&all.collect::<Vec<_>>(), until)).await,
             };
             match turn {
-                Ok(operation) => {
-                    self.budget.count(operation);
-                    return Ok(operation);
-                }
+                Ok(operation) => return Ok(operation),
                 Err(Refusal::Late(after)) => return Err(after),
                 Err(Refusal::Away) => {}
             }
         }
-        let turn = self.first_here(operations, until).await;
-        turn.inspect(|operation| self.budget.count(*operation))
+        self.first_here(operations, until).await
     }
 
     /// The same without asking anybody.

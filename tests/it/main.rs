@@ -14,6 +14,7 @@ mod late;
 mod ledger_contract;
 mod local;
 mod looking;
+mod metrics;
 mod ownership;
 mod page;
 mod pick;

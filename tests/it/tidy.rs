@@ -127,6 +127,15 @@ fn nothing_outside_tests_panics_on_purpose() {
     }
 }
 
+/// Else one is described nowhere, and on no dashboard.
+#[test]
+fn every_metric_is_counted_where_all_of_them_are_named() {
+    for (path, text) in sources("src") {
+        let counts = ["counter!(", "gauge!(", "histogram!("].iter().any(|word| text.contains(word));
+        assert!(!counts || path == "src/telemetry/metrics.rs", "{path} counts by itself");
+    }
+}
+
 #[test]
 fn files_stay_small_and_say_what_they_are() {
     for (path, text) in sources("src").iter().filter(|(path, _)| !is_test(path)) {

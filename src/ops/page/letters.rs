@@ -19,6 +19,7 @@ use crate::dead::{self, Brief, Deed, Filter, Group, Listing};
 use crate::error::chain;
 use crate::event::VideoId;
 use crate::queue::Fate;
+use crate::telemetry;
 
 /// Letters on the page, and letters of which is said what would happen now.
 const MOST: usize = 200;
@@ -278,6 +279,7 @@ async fn settle(
         let mut count = 0u64;
         let settled = dead::settle(site.queue.as_ref(), &deed, |_| {
             count += 1;
+            telemetry::dead_letter_settled(fate.name());
             *site.deeds.said() = format!("{what}: {count} {done} so far");
         });
         let settled = settled.await;

@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use super::connection::Trouble;
 use super::settings::Settings;
 use crate::queue::Health;
+use crate::telemetry;
 
 /// What a connection is for. They are two, since a connection that the broker has blocked for publishing
 /// sends nothing at all any more, acknowledgements included.
@@ -70,7 +71,7 @@ impl Status {
         } else {
             tracing::warn!(role = role.name(), error = what, "RabbitMQ is away; connecting again");
         }
-        metrics::counter!("vod_cover_queue_reconnects_total", "role" => role.name()).increment(1);
+        telemetry::reconnects("rabbitmq");
         self.set(role, State::Down(what));
     }
 
@@ -96,11 +97,9 @@ impl Status {
     }
 
     fn set(&self, role: Role, state: State) {
-        let up = if matches!(state, State::Down(_)) { 0.0 } else { 1.0 };
-        metrics::gauge!("vod_cover_queue_connected", "role" => role.name()).set(up);
+        telemetry::broker_connected(role.name(), !matches!(state, State::Down(_)));
         if role == Role::Publish {
-            let blocked = if matches!(state, State::Blocked(_)) { 1.0 } else { 0.0 };
-            metrics::gauge!("vod_cover_queue_blocked").set(blocked);
+            telemetry::broker_blocked(matches!(state, State::Blocked(_)));
         }
         let mut states = self.0.lock().unwrap_or_else(|e| e.into_inner());
         states[role as usize] = state;

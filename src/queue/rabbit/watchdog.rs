@@ -50,7 +50,6 @@ async fn watch_until_trouble(connection: &Connection, intake: &Intake) -> Result
             }
             answer => answer?,
         };
-        metrics::gauge!("vod_cover_queue_ready").set(ready as f64);
         let now = intake.activity();
         let consuming = asked.consuming_since.is_some_and(|since| since.elapsed() > SETTLING)
             && asked.consuming_since == now.consuming_since;
