@@ -32,6 +32,7 @@ mod explain;
 mod feed;
 mod gateway;
 mod health;
+mod manual;
 mod media;
 mod pick;
 mod reload;
@@ -58,6 +59,8 @@ pub async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Media(media) => media::media(&load(&media.configured)?, media).await,
         Command::Pick(pick) => pick::pick(pick).await,
         Command::Sim(sim) => demo::simulator(sim).await,
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man { to } => manual::pages(to.as_deref()),
     }
 }
 

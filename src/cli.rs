@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 use url::Url;
 
@@ -95,6 +96,17 @@ pub enum Command {
     Media(Media),
     /// Run a simulated VOD account for trying things out and for tests
     Sim(Sim),
+    /// Print a script that completes commands and options in your shell
+    Completions {
+        #[arg(value_name = "SHELL")]
+        shell: Shell,
+    },
+    /// Write the manual pages, one for each command
+    Man {
+        /// The directory, which exists; without, the first page goes to standard output
+        #[arg(long, value_name = "DIR")]
+        to: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Args)]

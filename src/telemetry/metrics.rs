@@ -129,6 +129,12 @@ pub fn start_metrics() -> PrometheusHandle {
         }
     }
     gauge!("vod_cover_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    // What begins at 1 has not increased, and alerts on what is rare would miss the first.
+    counter!("vod_cover_put_back_total").absolute(0);
+    counter!("vod_cover_leases_total", "outcome" => "lost").absolute(0);
+    for status in ["200", "408", "503"] {
+        counter!("vod_cover_callbacks_total", "status" => status).absolute(0);
+    }
     handle
 }
 

@@ -23,6 +23,7 @@ mod policy;
 mod proxy;
 mod queue_contract;
 mod rabbit;
+mod readme;
 mod redis_ledger;
 mod reload;
 mod servers;
