@@ -97,10 +97,12 @@ async fn outlives(
     let program = gateway(&world, &[]).await;
     is_connected(&program).await;
     post_all(&program, 0, 50).await;
-    assert_eq!(stored_in(&program, "queue").await, 50.0);
+    // A broker that has only just started may be slower than the spool waits for it.
+    is_drained(&program).await;
+    let before = stored_in(&program, "spool").await;
     fault().await;
     post_all(&program, 50, 200).await;
-    assert!(stored_in(&program, "spool").await > 0.0, "some are on the spool");
+    assert!(stored_in(&program, "spool").await > before, "some are on the spool");
     end().await;
     post_all(&program, 250, 50).await;
     is_drained(&program).await;
