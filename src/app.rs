@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, Span, info_span};
+use tracing::Instrument;
 
 use crate::backfill::Walk;
 use crate::cli::{Cli, Command, Configured};
@@ -20,7 +20,8 @@ use crate::ledger::Ledger;
 use crate::ledger::redis::{self, RedisLedger};
 use crate::local::Local;
 use crate::pipeline::{Ending, Pipeline, Status};
-use crate::queue::{Health, Message, Queue};
+use crate::queue::{Health, Queue};
+use crate::telemetry::spans;
 use crate::worker::{Newest, Observer, Worker};
 use crate::{fetch, sim, telemetry, vod};
 
@@ -272,7 +273,7 @@ async fn work(
     let handle = move |message| {
         let (worker, tally) = (worker.now(), Arc::clone(&tally));
         async move {
-            let done = worker.handle(&message).instrument(span(&message)).await?;
+            let done = worker.handle(&message).instrument(spans::handling(&message)).await?;
             tally.add(done.handled.name());
             Ok(Ending { worked: done.worked, then: done.then })
         }
@@ -291,9 +292,4 @@ async fn work(
         stop,
     };
     pipeline.run(handle, probe).await;
-}
-
-/// What the log lines about a message have in common: its trace, if it has one.
-fn span(message: &Message) -> Span {
-    message.trace.map_or_else(Span::none, |trace| info_span!("event", trace.id = %trace.id()))
 }

@@ -8,6 +8,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::oneshot;
+use tracing::{Instrument, Span};
+
+use crate::telemetry::spans;
 
 /// Makes the calls.
 pub trait Carrier: Clone + Send + Sync + 'static {
@@ -47,6 +50,8 @@ struct State<C: Carrier> {
 struct Asker<C: Carrier> {
     what: C::Asked,
     answer: oneshot::Sender<C::Answer>,
+    /// What it asks for.
+    span: Span,
 }
 
 impl<C: Carrier> fmt::Debug for Gathering<C> {
@@ -66,7 +71,7 @@ impl<C: Carrier> Gathering<C> {
         let (answer, answered) = oneshot::channel();
         let slot = {
             let mut state = lock(&self.state);
-            state.waiting.push_back(Asker { what, answer });
+            state.waiting.push_back(Asker { what, answer, span: spans::here() });
             self.slot(&mut state)
         };
         if let Some(slot) = slot {
@@ -105,12 +110,17 @@ impl<C: Carrier> Slot<C> {
             if let Some(another) = another {
                 another.spawn(carrier.clone());
             }
-            let (asked, answers): (Vec<_>, Vec<_>) =
-                batch.into_iter().map(|asker| (asker.what, asker.answer)).unzip();
+            let (mut asked, mut answers, mut askers) = (Vec::new(), Vec::new(), Vec::new());
+            for asker in batch {
+                asked.push(asker.what);
+                answers.push(asker.answer);
+                askers.push(asker.span);
+            }
             if asked.is_empty() {
                 continue;
             }
-            for (answer, result) in answers.into_iter().zip(carrier.carry(turn, asked).await) {
+            let carried = carrier.carry(turn, asked).instrument(spans::calling(&askers));
+            for (answer, result) in answers.into_iter().zip(carried.await) {
                 // Whoever asked may have gone away.
                 let _ = answer.send(result);
             }

@@ -1,10 +1,15 @@
-//! Logs and metrics: how logging is set up, and every metric in one place.
+//! Logs, metrics and traces: how logging is set up, and every metric and every span in one place.
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
+pub mod spans;
 
 pub use metrics::*;
 
@@ -16,13 +21,15 @@ pub fn start_logging(level: &str, json: bool) {
         Ok(directive) => filter.add_directive(directive),
         Err(_) => filter,
     };
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    // A second subscriber, as in a test that runs the program twice in one process, changes nothing.
-    let _ = match json {
-        true => lines.json().try_init(),
-        false => lines.with_target(false).try_init(),
+    let lines =
+        fmt::layer().with_ansi(std::io::stderr().is_terminal()).with_writer(std::io::stderr);
+    let lines = match json {
+        true => lines.json().boxed(),
+        false => lines.with_target(false).boxed(),
     };
+    let all = tracing_subscriber::registry().with(lines);
+    #[cfg(feature = "otlp")]
+    let all = all.with(otlp::layer());
+    // A second subscriber, as in a test that runs the program twice in one process, changes nothing.
+    let _ = all.with(filter).try_init();
 }

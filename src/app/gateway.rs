@@ -14,6 +14,7 @@ use crate::gateway::{Gateway, Spool, Store};
 use crate::ops::{self, Storing};
 use crate::queue::Queue;
 use crate::queue::rabbit::Rabbit;
+use crate::telemetry::spans;
 
 pub(super) async fn gateway(
     mut settings: Settings,
@@ -56,5 +57,6 @@ pub(super) async fn gateway(
     let _ = tokio::time::timeout(LAST_ANSWERS, ops).await;
     rabbit.close().await;
     info!("stopped");
+    let _ = tokio::task::spawn_blocking(spans::finish).await;
     Ok(ExitCode::SUCCESS)
 }

@@ -76,10 +76,11 @@ impl Following {
                     continue;
                 }
             };
+            // Before anything is said: whoever hears of it may change the file again.
+            let now = fixed(&source);
             info!(rules = settings.version, "rules and limits were read again");
             telemetry::rules(&settings.version, Some(&self.rules));
             self.rules = settings.version;
-            let now = fixed(&source);
             if now != others {
                 warn!("other settings have changed as well: they take effect at the next start");
                 others = now;

@@ -27,7 +27,7 @@ use crate::pipeline::Status;
 use crate::queue::Queue;
 use crate::queue::rabbit::Rabbit;
 use crate::smq::Smq;
-use crate::telemetry;
+use crate::telemetry::{self, spans};
 use crate::vod::{Credentials, Environment, Filter};
 use crate::worker::Newest;
 
@@ -130,6 +130,7 @@ pub(super) async fn run(configured: Configured) -> anyhow::Result<ExitCode> {
         rabbit.close().await;
     }
     info!("stopped");
+    let _ = tokio::task::spawn_blocking(spans::finish).await;
     Ok(ExitCode::SUCCESS)
 }
 

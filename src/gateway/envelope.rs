@@ -3,9 +3,11 @@
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
+use tracing::Span;
 
 use crate::event::{self, ParseError};
 use crate::queue::{Message, Trace};
+use crate::telemetry::spans;
 
 /// The message that is published for one event. Its kind, by which it is routed, is the EventType. Its id
 /// is the same each time that VOD sends this event: the video and the event's key, or, where none is
@@ -19,9 +21,10 @@ pub(super) fn message(body: Bytes) -> Result<Message, ParseError> {
     Ok(Message { trace: trace(), ..Message::new(body, kind, id) })
 }
 
-/// A trace that begins now.
+/// A trace that begins now: with the span that we are in, if it goes anywhere.
 fn trace() -> Option<Trace> {
-    Trace::new(fastrand::u128(1..), fastrand::u64(1..))
+    let random = || Trace::new(fastrand::u128(1..), fastrand::u64(1..));
+    spans::begun(&Span::current()).or_else(random)
 }
 
 fn digest(body: &[u8]) -> String {

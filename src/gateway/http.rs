@@ -14,14 +14,14 @@ use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
-use tracing::{debug, warn};
+use tracing::{Instrument, debug, warn};
 
 use super::envelope;
 use super::forward::Forward;
 use super::keys::Keys;
 use super::store::Store;
 use crate::error::chain;
-use crate::telemetry;
+use crate::telemetry::{self, spans};
 
 /// What all requests share.
 pub(super) struct Intake {
@@ -69,7 +69,8 @@ async fn receive(State(intake): State<Arc<Intake>>, request: Request<Body>) -> S
             return StatusCode::REQUEST_TIMEOUT;
         }
     };
-    match timeout_at(deadline, intake.take(&head.headers, body)).await {
+    let taken = intake.take(&head.headers, body).instrument(spans::intake());
+    match timeout_at(deadline, taken).await {
         Ok(status) => status,
         Err(_) => {
             warn!("callback not stored in time; VOD will try again");

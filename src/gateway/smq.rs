@@ -17,14 +17,14 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info, warn};
+use tracing::{Instrument, debug, error, info, warn};
 
 use super::envelope;
 use crate::backoff::Backoff;
 use crate::error::{Class, chain};
 use crate::queue::{self, Health, Message, Queue};
 use crate::smq::{Error, Received, Smq};
-use crate::telemetry;
+use crate::telemetry::{self, spans};
 
 /// SMQ's own default, where the queue may not be asked for its attributes.
 const VISIBILITY: Duration = Duration::from_secs(30);
@@ -155,11 +155,12 @@ impl Consumers {
     async fn store(&self, received: &Received, until: Instant, stop: &CancellationToken) -> bool {
         let mut backoff = Backoff::default();
         loop {
-            let why = match timeout_at(until, self.publish(received)).await {
-                Ok(Ok(())) => return true,
-                Ok(Err(error)) => error,
-                Err(late) => queue::Error::unavailable("storing a message of SMQ", late),
-            };
+            let why =
+                match timeout_at(until, self.publish(received).instrument(spans::intake())).await {
+                    Ok(Ok(())) => return true,
+                    Ok(Err(error)) => error,
+                    Err(late) => queue::Error::unavailable("storing a message of SMQ", late),
+                };
             let pause = backoff.next();
             let hopeless = matches!(why, queue::Error::Unroutable { .. });
             if hopeless || stop.is_cancelled() || Instant::now() + pause >= until {

@@ -18,6 +18,22 @@ pub struct Trace {
 #[error("not a traceparent")]
 pub struct BadTrace;
 
+/// For what exports spans.
+#[cfg(feature = "otlp")]
+impl Trace {
+    pub fn id_bytes(&self) -> [u8; 16] {
+        self.id.to_be_bytes()
+    }
+
+    pub fn parent_bytes(&self) -> [u8; 8] {
+        self.parent.to_be_bytes()
+    }
+
+    pub fn flags(&self) -> u8 {
+        self.flags
+    }
+}
+
 impl Trace {
     /// Bytes of a `traceparent` as text.
     pub const LENGTH: usize = 55;

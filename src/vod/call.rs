@@ -10,12 +10,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
+use tracing::Instrument;
 
 use super::error::{Break, THROTTLED};
 use super::quota::LONGEST_WAIT;
 use super::{Error, Inner, Operation, Parameters, http, wire};
 use crate::error::Class;
-use crate::telemetry;
+use crate::telemetry::{self, spans};
 use crate::vod::credentials::Credential;
 
 /// Waits between attempts start about here and double.
@@ -79,7 +80,8 @@ async fn attempts<T: DeserializeOwned>(
         Remedies { retries: inner.settings.retries, new_key: true, new_time: true, throttle: true };
     loop {
         let started = Instant::now();
-        let result = attempt(inner, operation, parameters, &credential).await;
+        let attempt = attempt(inner, operation, parameters, &credential);
+        let result = attempt.instrument(spans::attempt(name)).await;
         let error = match result {
             Ok(reply) => {
                 telemetry::api_call(name, None, started.elapsed());
@@ -224,6 +226,7 @@ fn read<T: DeserializeOwned>(operation: &'static str, answer: http::Answer) -> R
     let envelope: wire::Envelope = serde_json::from_slice(&body)
         .map_err(|error| odd(format!("no JSON object ({:?})", error.classify())))?;
     let code = envelope.code.filter(|code| !(is_success && is_no_error(code)));
+    spans::answered(envelope.request_id.as_deref(), code.as_deref());
     if let Some(code) = code {
         let is_duplicate = code.eq_ignore_ascii_case("SignatureNonceUsed");
         return Err(Error::Api {

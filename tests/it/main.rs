@@ -15,6 +15,8 @@ mod ledger_contract;
 mod local;
 mod looking;
 mod metrics;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod ownership;
 mod page;
 mod pick;
