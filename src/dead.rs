@@ -182,7 +182,7 @@ pub struct Settled {
     pub settled: u64,
     /// Picked, and settled by somebody else in the same moment.
     pub gone: u64,
-    /// Whether every letter that was picked is settled; the same deed goes on with the others.
+    /// Whether it came to the end of the queue or to `most` in time; if not, the same deed goes on with the rest.
     pub complete: bool,
 }
 

@@ -77,6 +77,7 @@ async fn killed_twice(mut world: World) {
     hurry(&mut world);
     let chosen = edit_half(&world);
     let uncovered = world.sim.videos().len() - chosen.len();
+    let before = world.sim.cover_changes().last().unwrap().seq;
     for part in [5, 2] {
         let mut child = world
             .command(&["backfill"], &[])
@@ -84,8 +85,8 @@ async fn killed_twice(mut world: World) {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let by_api = |world: &World| world.changes().len();
-        eventually("it is under way", 4 * SOON, async || by_api(&world) > uncovered / part).await;
+        let changed = || world.sim.cover_changes_since(before).len();
+        eventually("it is under way", 10 * SOON, async || changed() > uncovered / part).await;
         child.kill().unwrap();
         child.wait().unwrap();
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use vod_cover::sim::{NewVideo, Settings};
 
-use crate::covers::post;
+use crate::covers::deliver;
 use crate::servers::{amqp_url, redis_url};
 use crate::wait::eventually;
 use crate::world::{Program, World};
@@ -47,7 +47,7 @@ async fn a_videos_whole_story_is_told_beside_the_worker() {
 
     let program = world.run(&[]).await;
     for event in world.sim.events(&video) {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     handled(&program, "outcome=\"set\"").await;
     let ours = explained(&world, &video);
@@ -58,7 +58,7 @@ async fn a_videos_whole_story_is_told_beside_the_worker() {
 
     world.sim.edit_cover(&video, COVER);
     for event in world.sim.change_events_since(0).0 {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     handled(&program, "manual").await;
     handled(&program, "noted").await;
@@ -142,7 +142,7 @@ async fn a_cover_that_is_given_to_a_pulled_file_is_remembered_when_the_video_is_
     let event = bodies.rfind(is_pulled).expect("VOD tells of it");
     let video = event["VideoId"].as_str().unwrap().to_owned();
     for _ in 0..2 {
-        assert_eq!(post(&program, event.to_string().into_bytes()).await, 200);
+        deliver(&program, event.to_string().as_bytes()).await;
     }
     handled(&program, "manual").await;
     handled(&program, "outcome=\"nothing\"").await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use vod_cover::sim::{NewVideo, Settings, Simulator};
 
 use crate::broker::Broker;
-use crate::covers::post;
+use crate::covers::deliver;
 use crate::servers::{amqp_url, redis_url};
 use crate::wait::eventually;
 use crate::world::{Program, World};
@@ -40,7 +40,7 @@ fn is_best(sim: &Simulator, video: &str) -> bool {
 
 async fn post_all(program: &Program, sim: &Simulator, video: &str) {
     for event in sim.events(video) {
-        assert_eq!(post(program, event.to_vec()).await, 200);
+        deliver(program, &event).await;
     }
 }
 
@@ -138,7 +138,7 @@ async fn a_person_who_chooses_meanwhile_ends_the_waiting() {
     let choice = "http://img.example.com/mine.png";
     world.sim.edit_cover(&video, choice);
     for event in world.sim.change_events_since(0).0 {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     let known = async || program.metric("vod_cover_events_total", "manual").await == 1.0;
     eventually("it is known", SOON, known).await;
@@ -164,7 +164,7 @@ async fn a_job_is_ordered_once_for_each_video_whatever_happens() {
     let videos: Vec<_> = (0..6).map(|number| sim.add_video(new(number == 0)).unwrap()).collect();
     let mut program = world.run(&[]).await;
     for event in sim.shuffled_events(1.0) {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     let ordered = async || videos.iter().any(|video| sim.ai_jobs_of(video) > 0);
     eventually("some are ordered", SOON, ordered).await;

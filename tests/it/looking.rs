@@ -9,7 +9,7 @@ use vod_cover::cover::Finding;
 use vod_cover::inspect::Source;
 use vod_cover::sim::{Kind, NewVideo, Settings};
 
-use crate::covers::post;
+use crate::covers::deliver;
 use crate::wait::eventually;
 use crate::worker::inspector;
 use crate::world::{Program, World};
@@ -35,7 +35,7 @@ fn videos(videos: u32) -> Settings {
 
 async fn post_all(world: &World, program: &Program) {
     for event in world.sim.all_events() {
-        assert_eq!(post(program, event.to_vec()).await, 200);
+        deliver(program, &event).await;
     }
 }
 
@@ -183,10 +183,11 @@ async fn pictures_that_are_forbidden_pause_intake_until_they_are_not() {
 async fn a_video_of_which_nothing_can_be_seen_is_a_dead_letter_and_holds_nobody_up() {
     let world = looking("best", videos(0)).await;
     let program = world.run(&[]).await;
+    eventually("it is ready", SOON, async || program.ready().await.0 == 200).await;
     let odd = world.sim.add_video(NewVideo::default()).unwrap();
     world.sim.set_faults(vec!["GetPicture:not-found".parse().unwrap()]);
     for event in world.sim.events(&odd) {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     let dead = async || {
         let reason = "reason=\"picture.unreachable\"";
@@ -199,7 +200,7 @@ async fn a_video_of_which_nothing_can_be_seen_is_a_dead_letter_and_holds_nobody_
     world.sim.clear_faults();
     let good = world.sim.add_video(NewVideo::default()).unwrap();
     for event in world.sim.events(&good) {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     all_done(&world, &program).await;
     assert!(!flawed(&world, &good).contains(&cover(&world, &good)));
@@ -253,7 +254,7 @@ async fn memory_is_bounded_whatever_the_number_of_events_in_flight() {
         for event in world.sim.events(&video) {
             let event = String::from_utf8(event.to_vec()).unwrap();
             let event = event.replace(&world.sim.address().to_string(), &address.to_string());
-            assert_eq!(post(&program, event.into_bytes()).await, 200);
+            deliver(&program, event.as_bytes()).await;
         }
     }
     all_done(&world, &program).await;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use vod_cover::sim::Settings;
 use vod_cover::telemetry::{Kind, METRICS};
 
-use crate::covers::post;
+use crate::covers::deliver;
 use crate::servers::{amqp_url, redis_url};
 use crate::wait::eventually;
 use crate::world::{Program, World, http};
@@ -160,7 +160,7 @@ async fn a_worker_and_a_gateway_show_everything_that_they_count() {
     let mut events = world.sim.shuffled_events(1.0);
     events.push(br#"{"EventType":"SnapshotComplete"}"#.to_vec().into());
     for event in events {
-        assert_eq!(post(&gateway, event.to_vec()).await, 200);
+        deliver(&gateway, &event).await;
     }
     let unsigned = http().post(format!("http://{}/callback", gateway.intake)).body("{}");
     assert_eq!(unsigned.send().await.unwrap().status(), 403);

@@ -61,7 +61,7 @@ async fn a_trace_leads_from_the_callback_to_the_call_that_sets_the_cover() {
     world.set("OTEL_EXPORTER_OTLP_ENDPOINT", &collector);
     let (mut worker, mut gateway) = (world.run(&[]).await, world.start(&["gateway"], &[]).await);
     for event in world.sim.shuffled_events(0.0) {
-        assert_eq!(crate::covers::post(&gateway, event.to_vec()).await, 200);
+        crate::covers::deliver(&gateway, &event).await;
     }
     world.every_cover_is_set(SOON).await;
     // What has not been sent is sent at the end.
@@ -105,7 +105,7 @@ async fn a_collector_that_is_away_holds_nothing_up() {
     world.set("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9");
     let mut program = world.run(&[]).await;
     for event in world.sim.shuffled_events(0.0) {
-        assert_eq!(crate::covers::post(&program, event.to_vec()).await, 200);
+        crate::covers::deliver(&program, &event).await;
     }
     world.every_cover_is_set(SOON).await;
     program.signal("TERM");

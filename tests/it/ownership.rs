@@ -9,7 +9,7 @@ use std::time::Duration;
 use vod_cover::sim::{By, Call, NewVideo, Settings, Simulator, StartingCover};
 
 use crate::broker::Broker;
-use crate::covers::post;
+use crate::covers::deliver;
 use crate::servers::{amqp_url, redis_url};
 use crate::wait::eventually;
 use crate::world::World;
@@ -175,7 +175,7 @@ async fn a_choice_between_our_look_and_our_write_is_put_back_and_said() {
     let (sim, program) = (&world.sim, world.run(&[]).await);
     let video = sim.videos().remove(0);
     for event in sim.events(&video) {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     let looked = async || calls(sim, "GetVideoInfo", &video) > 0;
     eventually("the worker has looked", SOON, looked).await;
@@ -186,7 +186,7 @@ async fn a_choice_between_our_look_and_our_write_is_put_back_and_said() {
     let (events, _) = sim.change_events_since(0);
     assert_eq!(events.len(), 2, "the editor's and ours");
     for event in events {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     let back = async || sim.cover_of(&video).as_deref() == Some(choice);
     eventually("it is back, with its query", SOON, back).await;
@@ -196,7 +196,7 @@ async fn a_choice_between_our_look_and_our_write_is_put_back_and_said() {
     // Whatever comes now, it stays.
     let before = updates(sim, &video);
     for event in [sim.change_events_since(0).0, sim.events(&video)].concat() {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     let noted = async || program.metric("vod_cover_events_total", "noted").await >= 1.0;
     eventually("the later events are through", SOON, noted).await;
@@ -212,12 +212,12 @@ async fn a_cover_given_at_upload_is_known_before_the_snapshots_and_costs_no_call
     let video = sim.add_video(NewVideo { cover, ..NewVideo::default() }).unwrap();
     let program = world.run(&[]).await;
     for event in sim.change_events_since(0).0 {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     let known = async || program.metric("vod_cover_events_total", "manual").await == 1.0;
     eventually("it is known", SOON, known).await;
     for event in sim.events(&video) {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     let kept = async || program.metric("vod_cover_events_total", "kept").await == 1.0;
     eventually("it is kept", SOON, kept).await;
@@ -233,12 +233,12 @@ async fn events_of_a_deleted_video_are_dropped_and_no_dead_letters() {
     let events = sim.events(&video);
     assert!(sim.delete_video(&video));
     for event in sim.change_events_since(0).0 {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     let deleted = async || program.metric("vod_cover_events_total", "deleted").await >= 1.0;
     eventually("it is known", SOON, deleted).await;
     for event in events {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     let kept = async || program.metric("vod_cover_events_total", "kept").await == 1.0;
     eventually("its event was dropped", SOON, kept).await;

@@ -7,7 +7,7 @@ use serde_json::json;
 use vod_cover::sim::{NewVideo, Settings};
 
 use crate::browser::Browser;
-use crate::covers::post;
+use crate::covers::{deliver, post};
 use crate::servers::{amqp_url, redis_url};
 use crate::wait::eventually;
 use crate::world::{Program, World, http};
@@ -43,7 +43,7 @@ async fn decisions_appear_as_they_are_made_and_an_operator_chooses_another_cover
 
     // Live: nobody loads the page again.
     for event in world.sim.shuffled_events(0.3) {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     browser.sees("document.querySelectorAll('#decisions > article').length === 4").await;
     let chosen = "[...document.querySelectorAll('#decisions > article')]\
@@ -184,7 +184,7 @@ async fn strangers_text_is_text_wherever_it_is_shown() {
         for event in world.sim.events(&video) {
             let mut event: serde_json::Value = serde_json::from_slice(&event).unwrap();
             event["Extend"] = json!(payload);
-            assert_eq!(post(&program, event.to_string().into_bytes()).await, 200);
+            deliver(&program, event.to_string().as_bytes()).await;
         }
         pages.push(format!("/video?id={video}"));
         // A VideoId that VOD does not know, of what a VideoId may consist of; a picture's address; garbage.
@@ -195,9 +195,9 @@ async fn strangers_text_is_text_wherever_it_is_shown() {
             "SnapshotInfos": [{ "SnapshotType": "CoverSnapshot", "SnapshotCount": 1, "Status": "success",
                                 "JobId": payload, "SnapshotRegular": address }],
         });
-        assert_eq!(post(&program, odd.to_string().into_bytes()).await, 200);
+        deliver(&program, odd.to_string().as_bytes()).await;
         let other = json!({ "EventType": "SnapshotComplete", "Extend": payload });
-        assert_eq!(post(&program, other.to_string().into_bytes()).await, 200);
+        deliver(&program, other.to_string().as_bytes()).await;
         let query: String = url::form_urlencoded::byte_serialize(payload.as_bytes()).collect();
         pages.push(format!("/?rule={query}&video={query}&outcome={query}"));
         pages.push(format!("/video?id={query}"));
@@ -269,9 +269,9 @@ async fn the_page_can_be_used_on_a_phone_by_keyboard_and_by_weak_eyes() {
     let world = World::embedded(videos(2)).await;
     let program = run(&world, &[]).await;
     let (browser, site) = (Browser::start().await, format!("http://{}", program.ops));
-    assert_eq!(post(&program, br#"{"EventType":"SnapshotComplete"}"#.to_vec()).await, 200);
+    deliver(&program, br#"{"EventType":"SnapshotComplete"}"#).await;
     for event in world.sim.shuffled_events(0.0) {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     world.every_cover_is_set(SOON).await;
     log_in(&browser, &site).await;
@@ -325,7 +325,7 @@ async fn nothing_changes_without_the_token_or_from_another_site() {
     let site = format!("http://{}", program.ops);
     assert_eq!(post(&program, b"{}".to_vec()).await, 400);
     let event = br#"{"EventType":"SnapshotComplete"}"#;
-    assert_eq!(post(&program, event.to_vec()).await, 200);
+    deliver(&program, event).await;
     let dead = async || program.metric("vod_cover_dead_letters_total", "").await == 1.0;
     eventually("one is dead", SOON, dead).await;
 
@@ -402,7 +402,7 @@ async fn the_page_is_seen_under_its_own_name_only_and_shows_no_picture_that_it_d
         format!("/picture?url={encoded}&until={until}&signature=00112233445566778899aabbccddeeff");
     assert_eq!(get(&forged, None).await.status(), 403);
     for event in world.sim.shuffled_events(0.0) {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     world.every_cover_is_set(SOON).await;
     let page = get("/decisions", None).await.text().await.unwrap();

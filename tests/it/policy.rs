@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vod_cover::sim::{NewVideo, Settings};
 
-use crate::covers::post;
+use crate::covers::deliver;
 use crate::wait::eventually;
 use crate::world::World;
 
@@ -53,7 +53,7 @@ async fn category_tags_and_title_choose_the_rules_and_facts_cost_a_look_up_only_
     std::fs::write(&file, OVERRIDES).unwrap();
     let mut program = world.run_with(&["--config", file.to_str().unwrap()], &[]).await;
     for event in world.sim.all_events() {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     let is = |video: &str, end: &str| {
         world.sim.cover_of(video).is_some_and(|cover| cover.ends_with(end))
@@ -72,7 +72,7 @@ async fn category_tags_and_title_choose_the_rules_and_facts_cost_a_look_up_only_
     let plain = world.sim.add_video(NewVideo::default()).unwrap();
     let program = world.run(&[]).await;
     for event in world.sim.events(&plain) {
-        assert_eq!(post(&program, event.to_vec()).await, 200);
+        deliver(&program, &event).await;
     }
     eventually("it is set", SOON, async || is(&plain, "-00001.jpg")).await;
     assert_eq!(look_ups(&world), 7);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vod_cover::sim::{NewVideo, Settings};
 
-use crate::covers::post;
+use crate::covers::deliver;
 use crate::wait::{SOON, eventually};
 use crate::world::{Program, World};
 
@@ -30,7 +30,7 @@ async fn chosen(world: &World, program: &Program) -> (String, String) {
     let video = world.sim.add_video(NewVideo::default()).unwrap();
     let before = world.sim.cover_of(&video);
     for event in world.sim.events(&video) {
-        assert_eq!(post(program, event.to_vec()).await, 200);
+        deliver(program, &event).await;
     }
     eventually("it is set", SOON, async || world.sim.cover_of(&video) != before).await;
     let cover = world.sim.cover_of(&video).unwrap();

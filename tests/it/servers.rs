@@ -4,6 +4,7 @@
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 
 mod redis;
@@ -78,9 +79,19 @@ pub async fn with_breakable_rabbit<T>(test: impl AsyncFnOnce(&Rabbit) -> T) -> T
     test(node).await
 }
 
-/// A port of 127.0.0.1 that nobody listens on.
+/// A port of 127.0.0.1 that nobody listens on. No other caller gets it, nor does the kernel hand it out to an
+/// outgoing connection before it is used; `tests/servers` takes its ports from above these.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 10_000;
+    // Two runs beside each other begin at different places.
+    let begin = std::process::id().wrapping_mul(97);
+    (0..COUNT)
+        .map(|_| begin.wrapping_add(CALLS.fetch_add(1, Ordering::Relaxed)) % COUNT + FIRST)
+        .filter_map(|port| u16::try_from(port).ok())
+        .find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("some port is free")
 }
 
 /// A directory among those that `tests/run` cleans up.
@@ -88,8 +99,7 @@ fn directory(kind: &str) -> PathBuf {
     static COUNT: Mutex<u32> = Mutex::new(0);
     let mut count = COUNT.lock().unwrap();
     *count += 1;
-    let root =
-        std::env::var_os("VOD_COVER_TEST_SERVERS").map_or_else(std::env::temp_dir, PathBuf::from);
+    let root = PathBuf::from(from_environment("VOD_COVER_TEST_SERVERS"));
     root.join(format!("vod-cover-{kind}-{}-{count}", std::process::id()))
 }
 

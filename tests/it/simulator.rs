@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use sha1::Sha1;
 use vod_cover::sim::{By, Callback, Fault, NewVideo, Settings, Simulator, StartingCover, Verdict};
 
+use crate::wait::{SOON, eventually};
+
 mod ai;
 mod changes;
 mod media;
@@ -109,15 +111,6 @@ async fn get(url: &str) -> (u16, Vec<u8>) {
 
 async fn get_json(url: &str) -> Value {
     serde_json::from_slice(&get(url).await.1).unwrap()
-}
-
-/// Waits for a state, at most 20 seconds.
-async fn until(what: &str, mut reached: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !reached() {
-        assert!(Instant::now() < deadline, "never happened: {what}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 fn parse(bodies: impl IntoIterator<Item = impl AsRef<[u8]>>) -> Vec<Value> {
@@ -499,12 +492,11 @@ async fn a_call_may_take_effect_although_its_client_gave_up() {
         });
         // The fault is used up as soon as the call has arrived; then its client leaves.
         let active = format!("{}/_sim/faults", simulator.endpoint());
-        let deadline = Instant::now() + Duration::from_secs(20);
-        while !get_json(&active).await[0].as_str().unwrap().ends_with(":x0") {
-            assert!(Instant::now() < deadline, "the call never arrived");
-        }
+        let arrived = async || get_json(&active).await[0].as_str().unwrap().ends_with(":x0");
+        eventually("the call has arrived", SOON, arrived).await;
         call.abort();
-        until(cover, || simulator.cover_of(&video).as_deref() == Some(cover)).await;
+        eventually(cover, SOON, async || simulator.cover_of(&video).as_deref() == Some(cover))
+            .await;
     }
 }
 
@@ -579,7 +571,10 @@ async fn pausing_cuts_a_call_that_is_waiting() {
         let (client, video) = (client.clone(), video.clone());
         async move { client.send("UpdateVideoInfo", &[("VideoId", &video), ("CoverURL", cover)]).await }
     });
-    until("the call took effect", || simulator.cover_of(&video).as_deref() == Some(cover)).await;
+    eventually("the call took effect", SOON, async || {
+        simulator.cover_of(&video).as_deref() == Some(cover)
+    })
+    .await;
     simulator.pause().await.unwrap();
     let error = call.await.unwrap().unwrap_err();
     assert!(!error.is_timeout(), "{error:?}");
@@ -657,7 +652,8 @@ async fn callbacks_are_signed_and_come_with_duplicates() {
     // A change through the API calls back by itself.
     let video = simulator.videos().remove(0);
     Client::of(&simulator).set_cover(&video, "http://a/1.jpg").await;
-    until("the change is called back", || !received.lock().unwrap().is_empty()).await;
+    eventually("the change is called back", SOON, async || !received.lock().unwrap().is_empty())
+        .await;
     let change = received.lock().unwrap()[0].1.clone();
     assert_eq!(change["EventType"], "MediaBaseChangeComplete");
     assert_eq!(change["MediaId"], json!(video));
@@ -744,15 +740,14 @@ async fn the_control_plane_does_for_other_processes_what_the_handle_does() {
     assert_eq!(client.set_cover("abc", "http://a/4.jpg").await.0, 404);
 
     assert_eq!(send(post.clone(), "emit", json!({})).await.0, 400);
-    assert_eq!(send(post, "pause", json!({ "seconds": 0.5 })).await.0, 202);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while tokio::net::TcpStream::connect(simulator.address()).await.is_ok() {
-        assert!(Instant::now() < deadline, "it never paused");
-    }
-    while tokio::net::TcpStream::connect(simulator.address()).await.is_err() {
-        assert!(Instant::now() < deadline, "it never came back");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    assert_eq!(send(post, "pause", json!({ "seconds": 3 })).await.0, 202);
+    // With a bound, since a connection that is not answered would outlast the pause.
+    let answers = async || {
+        let connect = tokio::net::TcpStream::connect(simulator.address());
+        matches!(tokio::time::timeout(Duration::from_millis(200), connect).await, Ok(Ok(_)))
+    };
+    eventually("it is paused", SOON, async || !answers().await).await;
+    eventually("it is back", SOON, answers).await;
 }
 
 #[tokio::test]

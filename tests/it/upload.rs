@@ -13,7 +13,7 @@ use serde_json::Value;
 use vod_cover::sim::{Fault, Settings, Simulator, Upload};
 use vod_cover::vod::sign::{self, Identity, Signature, oss};
 
-use crate::covers::post;
+use crate::covers::deliver;
 use crate::servers::redis_url;
 use crate::wait::{SOON, eventually};
 use crate::world::{KEY, Program, SECRET, World, http};
@@ -75,7 +75,7 @@ async fn no_event_changes_it(world: &World, program: &Program, video: &str) {
     let since = world.sim.journal().last().map_or(0, |call| call.seq);
     let kept = program.metric("vod_cover_events_total", "outcome=\"kept\"").await;
     for event in world.sim.events(video) {
-        assert_eq!(post(program, event.to_vec()).await, 200);
+        deliver(program, &event).await;
     }
     eventually("the event was handled", SOON, async || {
         program.metric("vod_cover_events_total", "outcome=\"kept\"").await > kept
@@ -189,7 +189,7 @@ async fn it_waits_for_the_event_that_has_the_video() {
     let video = world.sim.videos()[0].clone();
     let program = world.run(&[]).await;
     faults(&world, &["UpdateVideoInfo:slow:2s:x1"]);
-    assert_eq!(post(&program, world.sim.events(&video)[0].to_vec()).await, 200);
+    deliver(&program, &world.sim.events(&video)[0]).await;
     eventually("the event reads the cover", SOON, async || {
         world.sim.journal().iter().any(|call| call.operation == "GetVideoInfo")
     })
@@ -218,7 +218,7 @@ async fn a_choice_that_was_cut_off_after_it_took_effect_is_not_replaced() {
         child.kill().unwrap();
         child.wait().unwrap();
         let program = world.run(&[]).await;
-        assert_eq!(post(&program, world.sim.events(&video)[0].to_vec()).await, 200);
+        deliver(&program, &world.sim.events(&video)[0]).await;
         eventually("the event was handled", SOON, async || {
             program.metric("vod_cover_events_total", "outcome=\"kept\"").await > 0.0
         })

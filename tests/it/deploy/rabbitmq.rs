@@ -13,7 +13,7 @@ use vod_cover::sim::Settings;
 
 use super::file;
 use crate::broker::Broker;
-use crate::covers::post;
+use crate::covers::deliver;
 use crate::servers::Rabbit;
 use crate::wait::{SOON, eventually};
 use crate::world::{World, http};
@@ -112,10 +112,10 @@ async fn works(world: &World, worker: &str, gateway: &str) {
     let gateway = world.start(&["gateway"], &[("AMQP_URL", gateway)]).await;
     let program = world.run(&[("AMQP_URL", worker)]).await;
     for event in world.sim.shuffled_events(0.0) {
-        assert_eq!(post(&gateway, event.to_vec()).await, 200);
+        deliver(&gateway, &event).await;
     }
     let nobody = br#"{"EventType":"SnapshotComplete","Status":"success"}"#;
-    assert_eq!(post(&gateway, nobody.to_vec()).await, 200);
+    deliver(&gateway, nobody).await;
     world.every_cover_is_set(Duration::from_secs(60)).await;
     let retried = program.metric("vod_cover_settlements_total", "how=\"retry\"").await;
     assert!(retried > 0.0, "nothing was retried");

@@ -2,7 +2,7 @@
 //! do all that it does, and nothing else.
 
 use super::file;
-use crate::covers::post;
+use crate::covers::deliver;
 use crate::servers::{Redis, amqp_url, free_port};
 use crate::wait::{SOON, eventually};
 use crate::world::World;
@@ -36,10 +36,10 @@ async fn the_user_of_the_acl_file_sets_covers_and_can_do_nothing_else() {
     let gateway = world.start(&["gateway"], &[]).await;
     let program = world.run(&[]).await;
     for event in world.sim.shuffled_events(0.3) {
-        assert_eq!(post(&gateway, event.to_vec()).await, 200);
+        deliver(&gateway, &event).await;
     }
     world.every_cover_is_set(SOON).await;
-    assert_eq!(program.ready().await.0, 200);
+    eventually("it is ready", SOON, async || program.ready().await.0 == 200).await;
 
     let user = ["--user", "vod-cover", "--pass", "let-me-in", "--no-auth-warning"];
     for command in [
@@ -77,7 +77,8 @@ async fn on_a_cluster_the_user_needs_two_commands_more() {
     let admin = |text: String| text.replace("default off", "default on nopass ~* +@all");
     for (more, expected) in [(" +cluster|slots +ping", "redis answers"), ("", "'cluster|slots'")] {
         let server = with_users(|text| admin(let_in(text.trim().to_owned() + more)), &cluster);
-        server.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+        let given = server.cli(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]);
+        assert_eq!(given, "OK");
         eventually("the cluster works", SOON, async || {
             server.cli(&["CLUSTER", "INFO"]).contains("cluster_state:ok")
         })

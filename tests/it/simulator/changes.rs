@@ -98,6 +98,6 @@ fn an_editor_may_be_outside_of_the_runtime_and_is_called_back_all_the_same() {
     let callback = Some(Callback { url, key: None, duplicates: 0.0 });
     let simulator = runtime.block_on(start(Settings { callback, ..calm(1) }));
     assert!(simulator.delete_video(&simulator.videos()[0]));
-    let told = || received.lock().unwrap().len() == 2;
-    runtime.block_on(until("both events are called back", told));
+    let told = async || received.lock().unwrap().len() == 2;
+    runtime.block_on(eventually("both events are called back", SOON, told));
 }
